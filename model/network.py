@@ -1,0 +1,44 @@
+"""Docker networks as ciliate sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from model.labels import Labels
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+FLAT = 1
+"""The number that all flat networks share."""
+
+FIRST_NUMBER = 2
+"""The first number of a separate network; 0 means "in no network" (host, world)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    pool: IPNetwork
+    gateway: IPAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`docker_id` is Docker's id. `id` is what the label network:id says: the ciliate.network
+    option of a network that spans hosts, "flat" for flat ones, else Docker's id."""
+
+    docker_id: str
+    id: str
+    number: int
+    subnets: tuple[Subnet, ...]
+    internal: bool = False
+    flat: bool = False
+    enforcement_always: bool = False
+    host: bool = True
+    world: bool = True
+    inter_container: bool = True
+    mtu: int = 0
+    publish_ip: IPv4Address | None = None
+    labels: Labels = field(default_factory=Labels)
+    name: str = ""
