@@ -1,0 +1,118 @@
+"""What a step asks of the kernel, as data. Order matters: policy before the address that makes packets carry
+an identity, deletions last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from datapath.tables import Datapath, EndpointEntry, IpcacheEntry
+from model.network import IPNetwork
+from policy.mapstate import PolicyEntry, PolicyKey
+
+
+@dataclass(frozen=True, slots=True)
+class PutEndpoint:
+    ifindex: int
+    entry: EndpointEntry
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEndpoint:
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutAddresses:
+    entries: Mapping[IPNetwork, IpcacheEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAddresses:
+    prefixes: tuple[IPNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PutDevices:
+    devices: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDevices:
+    ifindexes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EditPolicy:
+    """In place: identities that come and go, and the first filling of a spare slot."""
+
+    slot: int
+    upserts: Mapping[PolicyKey, PolicyEntry]
+    deletes: tuple[PolicyKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacePolicies:
+    """New inner maps for all these slots, published together."""
+
+    policies: Mapping[int, Mapping[PolicyKey, PolicyEntry]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPolicy:
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class BumpEpoch:
+    """A verdict got narrower, or an address changed its identity: every flow is judged anew."""
+
+
+Operation = (
+    PutEndpoint
+    | DeleteEndpoint
+    | PutAddresses
+    | DeleteAddresses
+    | PutDevices
+    | DeleteDevices
+    | EditPolicy
+    | ReplacePolicies
+    | ClearPolicy
+    | BumpEpoch
+)
+
+
+def realize(datapath: Datapath, operations: Sequence[Operation]) -> None:
+    """In order. Raises Exhausted where a map is full; what came before is then in force."""
+    for operation in operations:
+        match operation:
+            case PutEndpoint(ifindex, endpoint):
+                datapath.endpoints.put(ifindex, endpoint)
+            case DeleteEndpoint(ifindex):
+                datapath.endpoints.delete(ifindex)
+            case PutAddresses(entries):
+                datapath.ipcache.put_many(entries)
+            case DeleteAddresses(prefixes):
+                datapath.ipcache.delete_many(prefixes)
+            case PutDevices(devices):
+                datapath.devices.put_many(devices)
+            case DeleteDevices(ifindexes):
+                datapath.devices.delete_many(ifindexes)
+            case EditPolicy(slot, upserts, deletes):
+                datapath.edit_policy(slot, upserts, deletes)
+            case ReplacePolicies(policies):
+                datapath.replace_policies(policies)
+            case ClearPolicy(slot):
+                datapath.clear_policy(slot)
+            case BumpEpoch():
+                datapath.bump_epoch()
+
+
+def addresses_of(operations: Iterable[Operation]) -> set[IPNetwork]:
+    """The prefixes that these operations take away."""
+    return {
+        prefix
+        for operation in operations
+        if isinstance(operation, DeleteAddresses)
+        for prefix in operation.prefixes
+    }

@@ -1,0 +1,228 @@
+"""Every setting, in one table. The only place that reads the environment.
+
+A setting is invalid, or belongs to a feature that does not exist yet: the agent refuses to start and lists
+every problem at once, so that nobody fixes them one restart at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Any
+
+from model.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`parse` turns text into the value or raises ValueError with a sentence. `unbuilt` says why a setting
+    cannot be used yet; setting it at all is then refused."""
+
+    name: str
+    default: str
+    parse: Callable[[str], Any]
+    help: str
+    unbuilt: str = ""
+    secret: bool = False
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"{text!r} is none of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower())
+    if value is None:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise ValueError(f"{text!r} is no whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", text):
+        raise ValueError(f"{text!r} is no name: letters, digits, '.', '_' and '-', 63 at most")
+    return text
+
+
+def _pool4(text: str) -> IPv4Network:
+    return IPv4Network(text)
+
+
+def _pool6(text: str) -> IPv6Network:
+    return IPv6Network(text)
+
+
+def _optional_address4(text: str) -> IPv4Address | None:
+    return IPv4Address(text) if text else None
+
+
+def _node_address(text: str) -> str:
+    return str(ip_address(text)) if text else ""
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[\s,]+", text) if word)
+
+
+def _path(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError(f"{text!r} is no absolute path")
+    return path
+
+
+def _optional_path(text: str) -> Path | None:
+    return _path(text) if text else None
+
+
+def _store(text: str) -> str:
+    if text != "sqlite":
+        raise ValueError(f"{text!r}: only sqlite, the embedded store of one host, is available yet")
+    return text
+
+
+_MANY_HOSTS = "networks over many hosts are not available yet"
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("CILIATE_STORE", "sqlite", _store, "where identities and policies live"),
+    Setting("CILIATE_CLUSTER", "default", _name, "name of the cluster; the store's keys begin with it"),
+    Setting("CILIATE_NODE", "", str, "name of this node; the host's name when empty"),
+    Setting("CILIATE_NODE_IP", "", _node_address, "address of this node for others", _MANY_HOSTS),
+    Setting("CILIATE_POOL", "10.200.0.0/16", _pool4, "IPv4 addresses for networks without --subnet"),
+    Setting("CILIATE_POOL6", "fd00:c111::/48", _pool6, "IPv6 addresses for networks without --subnet"),
+    Setting("CILIATE_NODE_PREFIX", "24", _whole(8, 30), "length of one network's slice of CILIATE_POOL"),
+    Setting("CILIATE_NODE_PREFIX6", "64", _whole(16, 126), "length of one network's slice of CILIATE_POOL6"),
+    Setting("CILIATE_ROUTING", "vxlan", _choice("vxlan", "geneve", "native"), "between hosts", _MANY_HOSTS),
+    Setting("CILIATE_TUNNEL_PORT", "", str, "UDP port between hosts", _MANY_HOSTS),
+    Setting("CILIATE_DEVICES", "", _words, "uplinks; those of the default routes when empty"),
+    Setting("CILIATE_MTU", "0", _whole(0, 65535), "MTU of containers; the uplink's when 0"),
+    Setting("CILIATE_MASQUERADE", "true", _boolean, "hide containers behind the host's address"),
+    Setting(
+        "CILIATE_POLICY_ENFORCEMENT",
+        "default",
+        _choice("default", "always", "never"),
+        "default: what a rule selects is denied all else; always: all is; never: rules are ignored",
+    ),
+    Setting("CILIATE_POLICY_AUDIT", "false", _boolean, "report, not drop", "audit mode is not available yet"),
+    Setting("CILIATE_LABELS", "", _words, "label prefixes that make an identity, !prefixes that do not"),
+    Setting("CILIATE_FLAT", "false", _boolean, "networks are one flat network unless they say otherwise"),
+    Setting("CILIATE_METRICS_ADDR", "", str, "agent metrics", "the agent's metrics are not available yet"),
+    Setting("CILIATE_HUBBLE_ADDR", "", str, "Hubble over TCP", "the Hubble API is not available yet"),
+    Setting("CILIATE_UI_ADDR", "off", str, "web UI", "the web UI is not available yet"),
+    Setting("CILIATE_PUBLISH_IP", "", _optional_address4, "address that -p binds without one; all if empty"),
+    Setting("CILIATE_DNS_UPSTREAM", "", str, "DNS servers", "the DNS proxy is not available yet"),
+    Setting("CILIATE_ENCRYPTION", "off", _choice("off", "wireguard", "strict"), "encryption", _MANY_HOSTS),
+    Setting("CILIATE_SERVICE_POOL", "", str, "service addresses", "services are not available yet"),
+    Setting("CILIATE_LB_ALGORITHM", "maglev", str, "load balancing", "services are not available yet"),
+    Setting("CILIATE_LB_MODE", "snat", str, "load balancing", "services are not available yet"),
+    Setting("CILIATE_XDP", "auto", str, "XDP", "services are not available yet"),
+    Setting("CILIATE_BANDWIDTH", "auto", str, "bandwidth", "bandwidth limits are not available yet"),
+    Setting("CILIATE_RUN_DIR", "/run/ciliate", _path, "sockets and the pid file"),
+    Setting("CILIATE_PLUGIN_DIR", "/run/docker/plugins", _path, "where Docker looks for the plugin's socket"),
+    Setting("CILIATE_STATE_DIR", "/var/lib/ciliate", _path, "the store and the compile cache"),
+    Setting("CILIATE_BPF_ROOT", "/sys/fs/bpf/ciliate", _path, "where maps and programs are pinned"),
+    Setting("CILIATE_CGROUP_ROOT", "", str, "cgroup2 root", "services are not available yet"),
+    Setting("DOCKER_HOST", "unix:///var/run/docker.sock", str, "the engine's API"),
+    Setting("CILIATE_DOCKER_ROOT", "", _optional_path, "the engine's data root; asked from it when empty"),
+    Setting(
+        "CILIATE_LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"), "what is logged, and above"
+    ),
+    Setting("CILIATE_LOG_FORMAT", "text", _choice("text", "json"), "how it is logged"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values, parsed. `texts` and `given` are for `ciliate config`."""
+
+    cluster: str
+    node: str
+    pool: IPv4Network
+    pool6: IPv6Network
+    node_prefix: int
+    node_prefix6: int
+    devices: tuple[str, ...]
+    mtu: int
+    masquerade: bool
+    policy_enforcement: str
+    labels: tuple[str, ...]
+    flat: bool
+    publish_ip: IPv4Address | None
+    run_dir: Path
+    plugin_dir: Path
+    state_dir: Path
+    bpf_root: Path
+    docker_host: str
+    docker_root: Path | None
+    log_level: str
+    log_format: str
+    texts: Mapping[str, str]
+    given: frozenset[str]
+
+    @property
+    def plugin_socket(self) -> Path:
+        return self.plugin_dir / "ciliate.sock"
+
+    @property
+    def api_socket(self) -> Path:
+        return self.run_dir / "api.sock"
+
+    @property
+    def read_only_socket(self) -> Path:
+        return self.run_dir / "api-ro.sock"
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """Raises InvalidInput with one line for each problem."""
+    given = os.environ if environment is None else environment
+    problems = [
+        f"{name}: no such setting (see `ciliate config`)"
+        for name in sorted(given)
+        if name.startswith("CILIATE_") and name not in {setting.name for setting in SETTINGS}
+    ]
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = given.get(setting.name, setting.default)
+        try:
+            if setting.unbuilt and text != setting.default:
+                raise ValueError(setting.unbuilt)
+            values[setting.name.removeprefix("CILIATE_").lower()] = setting.parse(text)
+        except ValueError as error:
+            problems.append(f"{setting.name}: {error}")
+    if not problems:
+        problems = _contradictions(values)
+    if problems:
+        raise InvalidInput("the settings are wrong:\n  " + "\n  ".join(problems))
+    return Settings(
+        **{name: values[name] for name in Settings.__dataclass_fields__ if name in values and name != "node"},
+        node=values["node"] or socket.gethostname(),
+        texts={setting.name: given.get(setting.name, setting.default) for setting in SETTINGS},
+        given=frozenset(setting.name for setting in SETTINGS if setting.name in given),
+    )
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for pool, prefix in (("pool", "node_prefix"), ("pool6", "node_prefix6")):
+        if values[prefix] < values[pool].prefixlen:
+            problems.append(
+                f"CILIATE_{prefix.upper()}: a slice of /{values[prefix]} does not fit into {values[pool]}"
+            )
+    return problems
