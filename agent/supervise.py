@@ -123,7 +123,8 @@ class Supervisor:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if any([child.look(now) for child in self.children]):
+        changed = [child.look(now) for child in self.children]
+        if any(changed):
             # Twice, so that a child that has just died is started again in the same round.
             for child in self.children:
                 child.look(now)
