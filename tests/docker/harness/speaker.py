@@ -1,0 +1,104 @@
+"""A server that says who is asking, and its client. Standard library only: it runs with the system's Python
+in containers, on the host and in the world.
+
+speaker.py serve PORT...                      on TCP and UDP, IPv4 and IPv6; answers "NAME ADDRESS", the asker's
+speaker.py ask tcp|udp ADDRESS PORT SECONDS   prints the answer; status 1 if none came
+speaker.py hold ADDRESS PORT                  keeps one TCP connection, asks 20 times a second, prints a line for
+                                              each answer and ends when one does not come within 1 s"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import sys
+import time
+
+
+def serve(ports: list[int]) -> None:
+    name = socket.gethostname()
+    selector = selectors.DefaultSelector()
+    for port in ports:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            for family, anywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+                server = socket.socket(family, kind)
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                server.bind((anywhere, port))
+                if kind == socket.SOCK_STREAM:
+                    server.listen(128)
+                selector.register(server, selectors.EVENT_READ, kind)
+    while True:
+        for key, _ in selector.select():
+            ready = key.fileobj
+            assert isinstance(ready, socket.socket)
+            if key.data == socket.SOCK_STREAM:
+                connection, peer = ready.accept()
+                selector.register(connection, selectors.EVENT_READ, peer)
+            elif key.data == socket.SOCK_DGRAM:
+                _, peer = ready.recvfrom(65535)
+                ready.sendto(f"{name} {peer[0]}\n".encode(), peer)
+            else:
+                answer(selector, ready, f"{name} {key.data[0]}\n")
+
+
+def answer(selector: selectors.BaseSelector, connection: socket.socket, text: str) -> None:
+    try:
+        if connection.recv(65535):
+            connection.sendall(text.encode())
+            return
+    except OSError:
+        pass
+    selector.unregister(connection)
+    connection.close()
+
+
+def connect(protocol: str, address: str, port: int, seconds: float) -> socket.socket:
+    family, kind = (
+        socket.AF_INET6 if ":" in address else socket.AF_INET,
+        socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM,
+    )
+    client = socket.socket(family, kind)
+    client.settimeout(seconds)
+    client.connect((address, port))
+    return client
+
+
+def ask(protocol: str, address: str, port: int, seconds: float) -> int:
+    try:
+        with connect(protocol, address, port, seconds) as client:
+            client.sendall(b"who am I?\n")
+            print(client.recv(1500).decode().strip())
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def hold(address: str, port: int) -> int:
+    with connect("tcp", address, port, 1.0) as client:
+        while True:
+            client.sendall(b"who am I?\n")
+            try:
+                text = client.recv(1500)
+            except TimeoutError:
+                text = b""
+            if not text:
+                return 1
+            print(f"{time.monotonic():.3f} {text.decode().strip()}", flush=True)
+            time.sleep(0.05)
+
+
+def main() -> int:
+    match sys.argv[1:]:
+        case ["serve", *ports]:
+            serve([int(port) for port in ports])
+        case ["ask", protocol, address, port, seconds]:
+            return ask(protocol, address, int(port), float(seconds))
+        case ["hold", address, port]:
+            return hold(address, int(port))
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
