@@ -233,7 +233,7 @@ struct event {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 is_reply;
-	__u8 pad[5];
+	__u8 pad[9];
 };
 
 _Static_assert(sizeof(struct endpoint) == 44, "endpoint");
