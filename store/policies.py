@@ -1,0 +1,98 @@
+"""Policy rules in the store: one key for each named set of rules, as the API takes them. What a rule means is
+not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.errors import InvalidInput
+from store.keys import RULES, Keys
+from store.kv import MAX_VALUE, Changed, Delete, Entry, KeyValueStore, Removed, Resynced, Set, Watch
+
+UNNAMED = "default"
+"""The set that holds the rules which were given without a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """`index`: the store's index when it was set; for a write that must not overtake another's."""
+
+    name: str
+    rules: tuple[Mapping[str, Any], ...]
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """`whole`: `sets` is all there is. `index`: every write up to it has been told of."""
+
+    sets: tuple[RuleSet, ...]
+    removed: tuple[str, ...]
+    whole: bool
+    index: int
+
+
+class PolicyStore:
+    """Writes are durable: they survive a power cut once they have returned."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    def all(self) -> dict[str, RuleSet]:
+        return {rules.name: rules for rules in map(self._rule_set, self._store.list(self._keys.policies()))}
+
+    def get(self, name: str) -> RuleSet | None:
+        entry = self._store.get(self._keys.policy(name))
+        return None if entry is None else self._rule_set(entry)
+
+    def put(self, name: str, rules: Sequence[Mapping[str, Any]], *, index: int | None = None) -> int:
+        """Replaces the whole set. Returns the store's index: `watch` tells of it at that index or later.
+        `index` None: whatever is there; 0: there must be no such set; else it must not have changed since
+        (Conflict)."""
+        value = RULES.encode(tuple(dict(rule) for rule in rules))
+        if len(value) > MAX_VALUE:
+            raise InvalidInput(
+                f"{len(rules)} rules take {len(value)} bytes, where {MAX_VALUE} are the limit of one set",
+                hint="divide them among several named sets",
+            )
+        return self._store.transact([Set(self._keys.policy(name), value, index=index)])
+
+    def delete(self, name: str, *, index: int | None = None) -> int:
+        """`index` None: a set that does not exist is no error."""
+        return self._store.transact([Delete(self._keys.policy(name), index=index)])
+
+    def watch(self, since: int = 0) -> PolicyWatch:
+        return PolicyWatch(self._store.watch(self._keys.policies(), since), self._keys)
+
+    def _rule_set(self, entry: Entry) -> RuleSet:
+        return _rule_set(entry, self._keys.policies())
+
+
+class PolicyWatch:
+    """store.kv.Watch, told in rule sets."""
+
+    def __init__(self, watch: Watch, keys: Keys) -> None:
+        self._watch = watch
+        self._prefix = keys.policies()
+
+    def next(self, timeout: float | None = None) -> PolicyChange | None:
+        """None: nothing happened in that time, or the watch was closed."""
+        event = self._watch.next(timeout)
+        if event is None:
+            return None
+        if isinstance(event, Removed):
+            names = tuple(key.removeprefix(self._prefix) for key in event.keys)
+            return PolicyChange((), names, whole=False, index=event.index)
+        assert isinstance(event, Changed | Resynced)
+        sets = tuple(_rule_set(entry, self._prefix) for entry in event.entries)
+        return PolicyChange(sets, (), whole=isinstance(event, Resynced), index=event.index)
+
+    def close(self) -> None:
+        self._watch.close()
+
+
+def _rule_set(entry: Entry, prefix: str) -> RuleSet:
+    return RuleSet(entry.key.removeprefix(prefix), RULES.decode(entry), entry.index)
