@@ -1,0 +1,68 @@
+# Every target works from a clean clone, as root, on Debian 12, Debian 13 or Ubuntu 24.04; installs what it needs and is
+# safe to repeat.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+venv := .venv/bin
+pytest := $(venv)/pytest
+SHELL_SCRIPTS = $(wildcard packaging/*.sh) .ci/run
+C_SOURCES = $(wildcard datapath/bpf/*.c datapath/bpf/*.h)
+BENCHES = $(patsubst bench/%.py,bench-%,$(filter-out bench/_%,$(wildcard bench/*.py)))
+
+##@ Use
+run: ## set up this host, start ciliate, say what to do next
+	@packaging/install.sh
+
+stop: ## stop the agent; policy stays in force
+	@packaging/stop.sh
+
+demo: run ## five minutes with two clients and a policy; removes all it made
+	@packaging/demo.sh
+
+##@ Work
+test: test-unit test-kernel test-docker ## all layers of tests
+
+test-unit: .venv/ready ## pure code and the repository itself: no root, seconds
+	$(pytest) tests/unit tests/repo $(PYTEST)
+
+test-kernel: .venv/ready ## programs, maps and links in network namespaces; root
+	$(pytest) tests/contract tests/kernel $(PYTEST)
+
+test-docker: .venv/ready ## real Docker engines, each in namespaces of its own; root
+	$(pytest) tests/docker $(PYTEST)
+
+lint: .venv/ready ## style, types, import rules, C format, shell scripts
+	$(venv)/ruff check .
+	$(venv)/ruff format --check .
+	$(venv)/mypy
+	$(venv)/lint-imports
+	clang-format --dry-run -Werror $(C_SOURCES)
+	shellcheck -x $(SHELL_SCRIPTS)
+
+format: .venv/ready ## bring Python and C into their form
+	$(venv)/ruff check --fix .
+	$(venv)/ruff format .
+	clang-format -i $(C_SOURCES)
+
+bench: $(BENCHES) ## all benchmarks; each writes build/bench/NAME.json
+
+$(BENCHES): bench-%: .venv/ready
+	@mkdir -p build/bench
+	$(venv)/python -m bench.$*
+
+clean: ## remove what builds and tests have made in this folder
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml packaging/developer.sh packaging/steps.sh
+	@packaging/developer.sh
+	@touch $@
+
+help:
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@for bench in $(sort $(BENCHES)); do printf '  make %s\n' $$bench; done
+
+.PHONY: run stop demo test test-unit test-kernel test-docker lint format bench $(BENCHES) clean help
