@@ -30,13 +30,11 @@ _SYSCTLS = "sysctls/"
 
 @dataclass(frozen=True, slots=True)
 class PoolRecord:
-    """`range`: where addresses come from unless asked for by name; None: the whole pool. `cursor`: how far
-    into the range the search for the next address begins. `claimed`: it lies in the cluster's pool and is
-    held there in this node's name."""
+    """`range`: where addresses come from unless asked for by name; None: the whole pool. `cursor`: the offset
+    in the pool at which the search for the next address begins."""
 
     pool: IPNetwork
     range: IPNetwork | None = None
-    claimed: bool = False
     cursor: int = 0
 
 
@@ -51,7 +49,6 @@ def _load_pool(members: dict[str, Any]) -> PoolRecord:
     return PoolRecord(
         pool=ip_network(members["pool"]),
         range=ip_network(members["range"]) if members["range"] else None,
-        claimed=members["claimed"],
         cursor=members["cursor"],
     )
 
@@ -60,7 +57,6 @@ _POOL: Codec[PoolRecord] = Codec(
     lambda record: {
         "pool": str(record.pool),
         "range": str(record.range) if record.range else None,
-        "claimed": record.claimed,
         "cursor": record.cursor,
     },
     _load_pool,

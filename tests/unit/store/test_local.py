@@ -53,13 +53,13 @@ def test_endpoints_and_networks_outlive_the_agent(reopen: Reopen) -> None:
 
 def test_addresses_come_back_in_the_order_they_were_given_and_with_the_cursor(reopen: Reopen) -> None:
     local = reopen()
-    local.put_pool(PoolRecord(POOL, range=OTHER, claimed=True))
+    local.put_pool(PoolRecord(POOL, range=OTHER))
     for cursor, last in enumerate((1, 9, 5)):
         address = AddressRecord(POOL, ip_address(f"10.0.0.{last}"), gateway=last == 1)
-        local.put_address(address, PoolRecord(POOL, OTHER, claimed=True, cursor=cursor))
+        local.put_address(address, PoolRecord(POOL, OTHER, cursor=cursor))
 
     local = reopen()
-    assert local.pools() == [PoolRecord(POOL, range=OTHER, claimed=True, cursor=2)]
+    assert local.pools() == [PoolRecord(POOL, range=OTHER, cursor=2)]
     assert [str(record.address) for record in local.addresses()] == ["10.0.0.1", "10.0.0.9", "10.0.0.5"]
     assert [record.gateway for record in local.addresses()] == [True, False, False]
 
