@@ -1,0 +1,97 @@
+"""What the host's links, addresses and routes mean to the datapath. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv6Interface
+
+from driver.plan import DEVICE_GROUP, GATEWAY_DEVICE
+from model.network import IPAddress, IPNetwork
+
+DEFAULT_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`kind` is "" for hardware, else "bridge", "veth" and so on. `master`: ifindex of the bridge or bond it is
+    part of, 0 if none."""
+
+    ifindex: int
+    name: str
+    kind: str = ""
+    group: int = 0
+    mtu: int = DEFAULT_MTU
+    master: int = 0
+    up: bool = True
+    loopback: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        return self.group == DEVICE_GROUP or self.name == GATEWAY_DEVICE
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Of the main table. A default route's `destination` has a prefix length of 0."""
+
+    destination: IPNetwork
+    ifindex: int
+    metric: int = 0
+
+
+Address = tuple[int, IPv4Interface | IPv6Interface]
+"""ifindex, address."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    addresses: frozenset[IPAddress] = frozenset()
+    """The host's own, which have the identity host."""
+    uplinks: Mapping[int, str] = field(default_factory=dict)
+    """ifindex -> name: what comes in there is the world."""
+    bridges: frozenset[str] = frozenset()
+    """Names of bridges that are not ours: Docker's, and anybody's."""
+    unmanaged: frozenset[IPNetwork] = frozenset()
+    """What lies behind other devices than uplinks: containers and virtual machines that ciliate does not judge."""
+    mtu: int = DEFAULT_MTU
+    """The smallest of the uplinks'."""
+
+
+def classify(
+    links: Iterable[Link], addresses: Collection[Address], routes: Collection[Route], devices: Collection[str]
+) -> HostFacts:
+    """`devices`: names of the uplinks if the user has named them. Else an uplink is what has a default route, and
+    hardware that has an address of its own."""
+    by_index = {link.ifindex: link for link in links}
+    foreign = {index: link for index, link in by_index.items() if not link.is_ours and not link.loopback}
+    if devices:
+        uplinks = {index: link.name for index, link in foreign.items() if link.name in devices}
+    else:
+        reached = {route.ifindex for route in routes if route.destination.prefixlen == 0}
+        addressed = {index for index, _ in addresses}
+        uplinks = {
+            index: link.name
+            for index, link in foreign.items()
+            if index in reached or (link.kind == "" and link.master == 0 and index in addressed)
+        }
+    aside = foreign.keys() - uplinks.keys()
+    mtus = [by_index[index].mtu for index in uplinks]
+    return HostFacts(
+        addresses=frozenset(
+            address.ip for _, address in addresses if not (address.ip.is_loopback or address.ip.is_link_local)
+        ),
+        uplinks=dict(sorted(uplinks.items())),
+        bridges=frozenset(
+            link.name for index, link in foreign.items() if link.kind == "bridge" and index not in uplinks
+        ),
+        unmanaged=frozenset(
+            route.destination
+            for route in routes
+            if route.ifindex in aside
+            and route.destination.prefixlen > 0
+            and not route.destination.is_link_local
+            and not route.destination.is_multicast
+        ),
+        mtu=min(mtus, default=DEFAULT_MTU),
+    )

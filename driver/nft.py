@@ -1,0 +1,218 @@
+"""The table `inet ciliate`: masquerade for what leaves the host, translation for published ports.
+
+The text is made by pure functions; Nft runs `nft`, which applies a whole text or nothing of it. eBPF judges every
+packet before and after: what is written here never decides whether a packet may pass."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from driver.plan import DEVICE_GROUP
+from model.errors import Unavailable
+from model.network import IPAddress, Subnet
+
+TABLE = "inet ciliate"
+
+ANSWER_SECONDS = 4.0
+
+_LOOPBACK = {4: "127.0.0.0/8", 6: "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """What arrives for `host_ip` (unspecified: any address of the host) and `host_port` goes to `target` and
+    `port`. `protocol` is tcp, udp or sctp."""
+
+    protocol: str
+    host_ip: IPAddress
+    host_port: int
+    target: IPAddress
+    port: int
+
+
+def ruleset(subnets: Iterable[Subnet], forwards: Iterable[Forward], *, masquerade: bool) -> str:
+    """The whole table, replacing whatever is there. PURE."""
+    return "\n".join([f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{",
+                      *_declarations(list(subnets), list(forwards)), *_chains(masquerade), "}", ""])  # fmt: skip
+
+
+def additions(forwards: Iterable[Forward]) -> str:
+    """PURE."""
+    return "".join(
+        f"add element {TABLE} {name} {{ {element} }}\n"
+        for forward in forwards
+        for name, element in _elements(forward)
+    )
+
+
+def removals(forwards: Iterable[Forward], remaining: Iterable[Forward]) -> str:
+    """What `remaining` still needs stays. PURE."""
+    needed = {pair for forward in remaining for pair in _elements(forward)}
+    gone = dict.fromkeys(pair for forward in forwards for pair in _elements(forward))
+    return "".join(
+        f"delete element {TABLE} {name} {{ {element} }}\n"
+        for name, element in gone
+        if (name, element) not in needed
+    )
+
+
+def _elements(forward: Forward) -> Iterator[tuple[str, str]]:
+    version = forward.target.version
+    key, target = f"{forward.protocol} . {forward.host_port}", f"{forward.target} . {forward.port}"
+    if forward.host_ip.is_unspecified:
+        yield f"published{version}", f"{key} : {target}"
+    else:
+        yield f"published{version}_at", f"{forward.host_ip} . {key} : {target}"
+    yield f"self{version}", f"{forward.target} . {forward.target}"
+
+
+def _declarations(subnets: Sequence[Subnet], forwards: Sequence[Forward]) -> Iterator[str]:
+    elements: dict[str, list[str]] = {}
+    for subnet in subnets:
+        elements.setdefault(f"pools{subnet.pool.version}", []).append(str(subnet.pool))
+        if subnet.gateway is not None:
+            name = f"gateways{subnet.pool.version}"
+            elements.setdefault(name, []).append(f"{subnet.pool} : {subnet.gateway}")
+    for forward in forwards:
+        for name, element in _elements(forward):
+            elements.setdefault(name, []).append(element)
+    for version in (4, 6):
+        address = f"ipv{version}_addr"
+        for kind, name, type_ in (
+            ("set", "pools", f"{address}; flags interval"),
+            ("map", "gateways", f"{address} : {address}; flags interval"),
+            ("map", "published", f"inet_proto . inet_service : {address} . inet_service"),
+            ("map", "published_at", f"{address} . inet_proto . inet_service : {address} . inet_service"),
+            ("set", "self", f"{address} . {address}"),
+        ):
+            full = f"published{version}_at" if name == "published_at" else f"{name}{version}"
+            found = sorted(set(elements.get(full, ())))
+            content = f" elements = {{ {', '.join(found)} }};" if found else ""
+            yield f"  {kind} {full} {{ type {type_};{content} }}"
+
+
+def _chains(masquerade: bool) -> Iterator[str]:
+    yield "  chain published {"
+    for version, ip in ((4, "ip"), (6, "ip6")):
+        yield f"    dnat {ip} to {ip} daddr . meta l4proto . th dport map @published{version}_at"
+        yield f"    dnat {ip} to meta l4proto . th dport map @published{version}"
+    yield "  }"
+    for hook, priority in (("prerouting", "dstnat"), ("output", "-100")):
+        yield f"  chain {hook} {{"
+        yield f"    type nat hook {hook} priority {priority}; policy accept;"
+        yield "    fib daddr type local jump published"
+        yield "  }"
+    yield "  chain postrouting {"
+    yield "    type nat hook postrouting priority srcnat; policy accept;"
+    for version, ip in ((4, "ip"), (6, "ip6")):
+        inwards = f"oifgroup {DEVICE_GROUP}"
+        # A container cannot answer the host's loopback address, nor take a packet that seems its own.
+        yield f"    {inwards} {ip} saddr {_LOOPBACK[version]} snat {ip} to {ip} daddr map @gateways{version}"
+        yield f"    {inwards} {ip} saddr . {ip} daddr @self{version} snat {ip} to {ip} daddr map @gateways{version}"
+        if masquerade:
+            pools = f"{ip} saddr @pools{version} {ip} daddr != @pools{version}"
+            yield f"    oifgroup != {DEVICE_GROUP} {pools} masquerade"
+    yield "  }"
+
+
+class Nft:
+    """Keeps the table as it should be. `forwards` are held by owner, so that one endpoint's go together. Raises
+    Unavailable where `nft` does not do as told; the table is then as it was."""
+
+    def __init__(self, *, masquerade: bool) -> None:
+        self._masquerade = masquerade
+        self._lock = threading.Lock()
+        self._subnets: tuple[Subnet, ...] = ()
+        self._forwards: dict[str, tuple[Forward, ...]] = {}
+        self._made = False
+
+    def start(self, subnets: Iterable[Subnet], forwards: Mapping[str, Sequence[Forward]]) -> None:
+        """Replace the table by exactly this. Without any network there is no table."""
+        with self._lock:
+            self._subnets = tuple(subnets)
+            self._forwards = {owner: tuple(of_owner) for owner, of_owner in forwards.items()}
+            self._rebuild()
+
+    def set_subnets(self, subnets: Iterable[Subnet]) -> None:
+        with self._lock:
+            before, self._subnets = self._subnets, tuple(subnets)
+            try:
+                self._rebuild()
+            except Unavailable:
+                self._subnets = before
+                raise
+
+    def publish(self, owner: str, forwards: Sequence[Forward]) -> None:
+        """All forwards of an owner, in place of those it had."""
+        with self._lock:
+            before = self._forwards.pop(owner, ())
+            others = [forward for of_owner in self._forwards.values() for forward in of_owner]
+            text = removals(before, [*others, *forwards]) + additions(set(forwards) - set(before))
+            if forwards:
+                self._forwards[owner] = tuple(forwards)
+            if not text:
+                return
+            try:
+                self._run(text)
+            except Unavailable:
+                # The table may have been flushed by somebody else's `nft flush ruleset`.
+                try:
+                    self._rebuild()
+                except Unavailable:
+                    self._forwards.pop(owner, None)
+                    if before:
+                        self._forwards[owner] = before
+                    raise
+
+    def revoke(self, owner: str) -> None:
+        """No error if it published nothing."""
+        self.publish(owner, ())
+
+    def check(self) -> bool:
+        """Make the table again if somebody removed it. True if so."""
+        with self._lock:
+            if not self._made or _nft(["-t", "list", "table", *TABLE.split()]).returncode == 0:
+                return False
+            self._rebuild()
+            return True
+
+    def _rebuild(self) -> None:
+        if self._subnets:
+            forwards = [forward for of_owner in self._forwards.values() for forward in of_owner]
+            self._run(ruleset(self._subnets, forwards, masquerade=self._masquerade))
+            self._made = True
+        else:
+            remove_table()
+            self._made = False
+
+    @staticmethod
+    def _run(text: str) -> None:
+        done = _nft(["-f", "-"], text)
+        if done.returncode != 0:
+            reason = next(iter(done.stderr.strip().splitlines()), "no reason given")
+            raise Unavailable(f"nft refused a change of table {TABLE}: {reason}")
+
+
+def remove_table() -> None:
+    """No error if it is not there."""
+    if _nft(["list", "table", *TABLE.split(), "-t"]).returncode == 0:
+        _nft(["delete", "table", *TABLE.split()])
+
+
+def _nft(arguments: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["nft", *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise Unavailable("the program nft is missing", hint="install the package nftables") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"nft did not end within {ANSWER_SECONDS:g} s") from error
