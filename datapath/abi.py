@@ -163,6 +163,10 @@ class Metric(ctypes.Structure):
     _fields_ = [("packets", u64), ("bytes", u64)]
 
 
+class Scratch(ctypes.Structure):
+    _fields_ = [("words", u64 * 48)]
+
+
 class Event(ctypes.Structure):
     _fields_ = [
         ("time_ns", u64),

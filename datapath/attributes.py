@@ -14,6 +14,11 @@ u32, u64 = ctypes.c_uint32, ctypes.c_uint64
 text = ctypes.c_char_p
 NAME_LENGTH = 16
 
+NO_PREALLOC = 1
+"""BPF_F_NO_PREALLOC of MAP_CREATE: memory is taken entry by entry."""
+REPLACE = 4
+"""BPF_F_REPLACE of PROG_ATTACH: swap one attached program for another, with no gap."""
+
 
 class Command(IntEnum):
     MAP_CREATE = 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from datapath.attributes import (
     NAME_LENGTH,
+    REPLACE,
     AttachType,
     Command,
     IdToFd,
@@ -37,10 +38,6 @@ from datapath.attributes import (
 SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280}
 NOT_SUPPORTED = 524
 """The kernel's own ENOTSUPP: it reaches callers of map operations that a map type lacks."""
-
-NO_PREALLOC = 1
-REPLACE = 4
-"""BPF_F_REPLACE of PROG_ATTACH: swap one attached program for another, with no gap."""
 
 _LOG_SIZES = (1 << 16, 1 << 20, 1 << 24)
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +16,17 @@ def require(condition: bool, reason: str) -> None:
     if os.environ.get("REQUIRE_ALL") == "1":
         pytest.fail(f"required here: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture
+def bpf_root(tmp_path: Path) -> Iterator[Path]:
+    """A BPF file system of the test's own, gone afterwards with all that was pinned in it."""
+    from datapath.pins import mount_bpffs, unmount
+
+    require(os.geteuid() == 0, "root, to make BPF maps and programs")
+    root = tmp_path / "bpf"
+    mount_bpffs(root)
+    try:
+        yield root
+    finally:
+        unmount(root)

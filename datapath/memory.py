@@ -1,0 +1,193 @@
+"""The datapath as dicts: what `datapath.kernel` does to a kernel, without one. PURE.
+
+Shipped for tests of everything above the datapath and for dry runs. It judges no packets; conntrack
+entries and counters come from `remember_flow` and `count`, where a kernel has programs to make them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from datapath.maps import full, sized
+from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry, MapInfo
+from model.flow import Direction, DropReason
+from model.network import IPAddress, IPNetwork
+from policy.mapstate import PolicyEntry, PolicyKey
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class MemoryTable(Generic[K, V]):
+    def __init__(self, name: str, max_entries: int) -> None:
+        self.name = name
+        self.max_entries = max_entries
+        self._entries: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        return self._entries.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        if key not in self._entries and len(self._entries) >= self.max_entries:
+            raise full(self.name, self.max_entries)
+        self._entries[key] = value
+
+    def delete(self, key: K) -> bool:
+        return self._entries.pop(key, None) is not None
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        return iter(list(self._entries.items()))
+
+    def put_many(self, entries: Mapping[K, V]) -> None:
+        for key, value in entries.items():
+            self.put(key, value)
+
+    def delete_many(self, keys: Iterable[K]) -> None:
+        for key in keys:
+            self.delete(key)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class MemoryIpcache:
+    """Whole addresses in two hash tables, other prefixes in two tries, as in the kernel."""
+
+    def __init__(self, tables: Mapping[str, MemoryTable[IPNetwork, IpcacheEntry]]) -> None:
+        self._tables = tables
+
+    def _table(self, prefix: IPNetwork) -> MemoryTable[IPNetwork, IpcacheEntry]:
+        kind = "hosts" if prefix.prefixlen == prefix.max_prefixlen else "prefixes"
+        return self._tables[f"{kind}{prefix.version}"]
+
+    def get(self, key: IPNetwork) -> IpcacheEntry | None:
+        return self._table(key).get(key)
+
+    def find(self, address: IPAddress) -> IpcacheEntry | None:
+        covering = [
+            prefix for prefix, _ in self.items() if prefix.version == address.version and address in prefix
+        ]
+        return self.get(max(covering, key=lambda prefix: prefix.prefixlen)) if covering else None
+
+    def put(self, key: IPNetwork, value: IpcacheEntry) -> None:
+        self._table(key).put(key, value)
+
+    def delete(self, key: IPNetwork) -> bool:
+        return self._table(key).delete(key)
+
+    def items(self) -> Iterator[tuple[IPNetwork, IpcacheEntry]]:
+        for table in self._tables.values():
+            yield from table.items()
+
+    def put_many(self, entries: Mapping[IPNetwork, IpcacheEntry]) -> None:
+        for key, value in entries.items():
+            self.put(key, value)
+
+    def delete_many(self, keys: Iterable[IPNetwork]) -> None:
+        for key in keys:
+            self.delete(key)
+
+
+class MemoryDatapath:
+    def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
+        self._specs = sized(sizes or {})
+        self.endpoints: MemoryTable[int, EndpointEntry] = self._make("endpoints")
+        self.devices: MemoryTable[int, int] = self._make("devices")
+        self._ipcache: dict[str, MemoryTable[IPNetwork, IpcacheEntry]] = {
+            name: self._make(name) for name in ("hosts4", "hosts6", "prefixes4", "prefixes6")
+        }
+        self.ipcache = MemoryIpcache(self._ipcache)
+        self._policies: dict[int, dict[PolicyKey, PolicyEntry]] = {}
+        self._flows: list[ConntrackRecord] = []
+        self._metrics: dict[tuple[DropReason, Direction], tuple[int, int]] = {}
+        self._epoch = 0
+
+    def _make(self, name: str) -> MemoryTable[K, V]:
+        return MemoryTable(name, self._specs[name].max_entries)
+
+    def policy(self, slot: int) -> dict[PolicyKey, PolicyEntry] | None:
+        policy = self._policies.get(slot)
+        return None if policy is None else dict(policy)
+
+    def replace_policies(self, policies: Mapping[int, Mapping[PolicyKey, PolicyEntry]]) -> None:
+        for slot, policy in policies.items():
+            self._check_slot(slot)
+            self._check_size(policy)
+        self._policies.update({slot: dict(policy) for slot, policy in policies.items()})
+
+    def edit_policy(
+        self, slot: int, upserts: Mapping[PolicyKey, PolicyEntry], deletes: Iterable[PolicyKey]
+    ) -> None:
+        self._check_slot(slot)
+        edited = {**self._policies.get(slot, {}), **upserts}
+        self._check_size(edited)
+        for key in deletes:
+            edited.pop(key, None)
+        self._policies[slot] = edited
+
+    def clear_policy(self, slot: int) -> None:
+        self._policies.pop(slot, None)
+
+    def _check_slot(self, slot: int) -> None:
+        if not 0 <= slot < self._specs["policies"].max_entries:
+            raise full("policies", self._specs["policies"].max_entries)
+
+    def _check_size(self, policy: Collection[PolicyKey]) -> None:
+        if len(policy) > self._specs["inner"].max_entries:
+            raise full("policies/inner", self._specs["inner"].max_entries)
+
+    def bump_epoch(self) -> int:
+        self._epoch += 1
+        return self._epoch
+
+    def metrics(self) -> dict[tuple[DropReason, Direction], tuple[int, int]]:
+        return dict(self._metrics)
+
+    def count(self, reason: DropReason, direction: Direction, octets: int) -> None:
+        """As the programs do for a packet of this length."""
+        packets, total = self._metrics.get((reason, direction), (0, 0))
+        self._metrics[(reason, direction)] = (packets + 1, total + octets)
+
+    def lost_events(self) -> int:
+        return 0
+
+    def conntrack(self) -> Iterator[ConntrackRecord]:
+        return iter(list(self._flows))
+
+    def remember_flow(self, record: ConntrackRecord) -> None:
+        """As the programs do for a flow that they let pass."""
+        self._flows.append(record)
+
+    def collect_conntrack(self, now_ns: int, gone: Collection[IPAddress]) -> int:
+        before = len(self._flows)
+        self._flows = [
+            flow
+            for flow in self._flows
+            if flow.expires_ns > now_ns and flow.source not in gone and flow.destination not in gone
+        ]
+        return before - len(self._flows)
+
+    def map_info(self) -> list[MapInfo]:
+        counts = {
+            "endpoints": len(self.endpoints),
+            "devices": len(self.devices),
+            "policies": len(self._policies),
+            "ct4": sum(flow.source.version == 4 for flow in self._flows),
+            "ct6": sum(flow.source.version == 6 for flow in self._flows),
+            "fragments4": 0,
+            "fragments6": 0,
+            **{name: len(table) for name, table in self._ipcache.items()},
+        }
+        return [
+            MapInfo(
+                spec.name,
+                spec.type.name.lower(),
+                spec.key_size,
+                spec.value_size,
+                spec.max_entries,
+                counts.get(name),
+            )
+            for name, spec in self._specs.items()
+            if name != "inner"
+        ]
