@@ -1,0 +1,78 @@
+"""PURE. What is wrong, by the answers of the agent and the observer, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FULL = 0.9
+"""From here on a pool or a map wants attention."""
+
+LOG = "`journalctl -u ciliate` tells why"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """`kind` is one upper-case word."""
+
+    kind: str
+    text: str
+    hint: str
+
+
+def troubles(
+    health: Mapping[str, Any], maps: Sequence[Mapping[str, Any]], observer: Mapping[str, Any] | None
+) -> list[Trouble]:
+    """`observer` None: it does not answer."""
+    return [
+        *(Trouble(each["kind"], each["text"], each["hint"]) for each in health["warnings"]),
+        *_parts(health),
+        *_processes(health, observer),
+        *_space(health, maps),
+    ]
+
+
+def _parts(health: Mapping[str, Any]) -> Iterator[Trouble]:
+    waiting = health["endpoints"]["waiting"]
+    if waiting:
+        yield Trouble(
+            "WAITING",
+            f"{waiting} endpoint(s) have no labels yet and may talk to nobody",
+            "`ciliate endpoint list` names them; labels come from Docker: does `docker ps` answer?",
+        )
+    for name, consequence in (
+        ("store", "new identities and rules cannot be kept"),
+        ("docker", "labels of new containers cannot be read"),
+    ):
+        part = health[name]
+        if part["state"] != "ok":
+            detail = f" ({part['detail']})" if part.get("detail") else ""
+            yield Trouble(name.upper(), f"{name} is {part['state']}{detail}: {consequence}", LOG)
+
+
+def _processes(health: Mapping[str, Any], observer: Mapping[str, Any] | None) -> Iterator[Trouble]:
+    for child in health["children"]:
+        if child["state"] != "running":
+            yield Trouble("PROCESS", f"{child['name']} is {child['state']}", LOG)
+    if observer is None:
+        yield Trouble("PROCESS", "ciliate-observe does not answer: no flows, no metrics", LOG)
+    elif observer["status"] != "ok":
+        yield Trouble("FLOWS", f"ciliate-observe is {observer['status']}", LOG)
+
+
+def _space(health: Mapping[str, Any], maps: Sequence[Mapping[str, Any]]) -> Iterator[Trouble]:
+    for pool in health["ipam"]:
+        if pool["size"] and pool["used"] >= FULL * pool["size"]:
+            yield Trouble(
+                "POOL",
+                f"{pool['pool']} has {pool['size'] - pool['used']} of {pool['size']} addresses left",
+                "remove containers, or make a network with a larger --subnet",
+            )
+    for each in maps:
+        if each["entries"] is not None and each["entries"] >= FULL * each["max_entries"] > 0:
+            yield Trouble(
+                "MAP",
+                f"the map {each['name']} holds {each['entries']} of {each['max_entries']} entries",
+                "once it is full, new entries are refused and what needs them is dropped",
+            )

@@ -1,0 +1,164 @@
+"""`ciliate policy`: rules in, rules out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cli import rules as wording
+from cli.client import Places, Query
+from cli.output import output_option, print_table, show
+from model.errors import CiliateError
+
+COLUMNS = ("#", "SELECTS", "LABELS", "SAYS")
+
+
+@click.group()
+def command() -> None:
+    """Rules: who may talk to whom.
+
+    A direction of an endpoint that any rule selects denies what no rule allows; a deny rule wins over every
+    allow.
+    """
+
+
+source_argument = click.argument("source", metavar="FILE|DIR|-")
+
+wait_option = click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 300),
+    default=0.0,
+    help="Return only when it is in force on this host; fail after so many seconds.",
+)
+
+
+def _rows(rules: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
+    """A line for each thing that a rule says."""
+    rows: list[tuple[str | int, ...]] = []
+    for number, rule in enumerate(rules):
+        said = [
+            f"{direction} {line}"
+            for direction in ("ingress", "egress")
+            for line in wording.direction(rule, direction)
+        ]
+        head: tuple[str | int, ...] = (number, wording.subject(rule), wording.labels(rule) or "-")
+        for line in said or ["nothing"]:
+            rows.append((*head, line))
+            head = ("", "", "")
+    return rows
+
+
+def _with_file(call: Callable[[], Any], locate: Callable[[str], str]) -> Any:
+    """An error of the API's names a rule by number; the user knows it by file."""
+    try:
+        return call()
+    except CiliateError as error:
+        error.path = locate(error.path)
+        raise
+
+
+def _tell(output: str | None, answer: Any, count: int, what: str) -> None:
+    """`2 rules imported, revision 7`"""
+    sentence = f"{count} {'rule' if count == 1 else 'rules'} {what}"
+    show(output, answer, lambda: click.echo(sentence))
+
+
+@command.command("import")
+@source_argument
+@click.option(
+    "--replace-with-labels",
+    metavar="LABEL",
+    multiple=True,
+    help="First remove the rules that have all of these labels, in the same instant; repeat it for several.",
+)
+@wait_option
+@output_option
+@click.pass_obj
+def import_(
+    places: Places, source: str, replace_with_labels: tuple[str, ...], wait: float, output: str | None
+) -> None:
+    """Add rules from a file, from all files of a directory, or from stdin. All of them or none.
+
+    Files are JSON or YAML: a rule, a list of rules, or several YAML documents.
+
+    \b
+    ciliate policy import web.yaml --replace-with-labels name=web --wait 5
+    """
+    from cli.documents import read
+
+    given = read(source)
+    query: Query = {"replace-with-labels": replace_with_labels, "wait": wait}
+    answer = _with_file(
+        lambda: places.agent().put("policy", given.rules, query, wait=wait),
+        given.locate,
+    )
+    _tell(output, answer, len(given.rules), f"imported, revision {answer['revision']}")
+
+
+@command.command()
+@source_argument
+@output_option
+@click.pass_obj
+def validate(places: Places, source: str, output: str | None) -> None:
+    """Check rules without importing them: the agent says what it would say to an import."""
+    from cli.documents import read
+
+    given = read(source)
+    answer = _with_file(
+        lambda: places.agent().put("policy", given.rules, {"dry-run": "true"}),
+        given.locate,
+    )
+    _tell(output, answer, len(given.rules), "valid")
+
+
+@command.command()
+@click.option(
+    "--labels", "wanted", metavar="LABEL", multiple=True, help="Only rules with all of these labels."
+)
+@output_option
+@click.pass_obj
+def get(places: Places, wanted: tuple[str, ...], output: str | None) -> None:
+    """The rules, in words; with -o json or -o yaml as they can be imported again."""
+    answer = places.agent().get("policy", {"labels": list(wanted)} if wanted else None)
+
+    def readable() -> None:
+        print_table(COLUMNS, _rows(answer["policy"]), empty="no rules")
+        click.echo(f"revision {answer['revision']}", err=True)
+
+    show(output, answer if output is None else answer["policy"], readable)
+
+
+@command.command()
+@click.argument("labels", metavar="[LABEL]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Delete every rule.")
+@wait_option
+@output_option
+@click.pass_obj
+def delete(
+    places: Places, labels: tuple[str, ...], everything: bool, wait: float, output: str | None
+) -> None:
+    """Delete the rules that have all the labels given. Flows that only they allowed end at once."""
+    if bool(labels) == everything:
+        raise click.UsageError("give the labels of the rules to delete, or --all")
+    answer = places.agent().delete("policy", {"labels": labels, "wait": wait}, wait=wait)
+    _tell(output, answer, answer["deleted"], f"deleted, revision {answer['revision']}")
+
+
+@command.command()
+@click.argument("revision", type=click.IntRange(0))
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 300),
+    default=60.0,
+    show_default=True,
+    help="Fail after so many seconds.",
+)
+@click.pass_obj
+def wait(places: Places, revision: int, timeout: float) -> None:
+    """Wait until policy REVISION (as import and delete print it) is in force on this host."""
+    answer = places.agent(timeout + 10).get("policy", {"revision": revision, "wait": timeout})
+    click.echo(f"revision {answer['revision']} is in force")
