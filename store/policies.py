@@ -61,7 +61,7 @@ class PolicyStore:
         return self._store.transact([Set(self._keys.policy(name), value, index=index)])
 
     def delete(self, name: str, *, index: int | None = None) -> int:
-        """`index` None: a set that does not exist is no error."""
+        """`index` None: a set that does not exist is no error; as nothing changed, `watch` tells nothing."""
         return self._store.transact([Delete(self._keys.policy(name), index=index)])
 
     def watch(self, since: int = 0) -> PolicyWatch:
