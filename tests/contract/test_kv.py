@@ -373,7 +373,7 @@ def test_a_waiting_reader_wakes_at_once(store: KeyValueStore) -> None:
             time.sleep(0.001)
         delays.append(seen[number] - written)
     reader.join(5)
-    assert sorted(delays)[2] < 0.1, delays
+    assert sorted(delays)[2] < 0.3, delays  # less than a poll
 
 
 def test_closing_a_watch_or_its_store_ends_the_waiting(store: KeyValueStore) -> None:
