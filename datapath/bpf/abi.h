@@ -10,33 +10,33 @@
 #define ABI_VERSION 1
 
 /* X(name, number, text). Numbers are never reused; those below 220 are Cilium's for the same fact. */
-#define DROP_REASONS(X)                                                            \
-	X(NONE, 0, "Forwarded")                                                    \
-	X(INVALID_SOURCE_MAC, 130, "Invalid source mac")                           \
-	X(INVALID_SOURCE_IP, 132, "Invalid source ip")                             \
-	X(POLICY_DENIED, 133, "Policy denied")                                     \
-	X(INVALID_PACKET, 134, "Invalid packet")                                   \
-	X(CT_TRUNCATED_HEADER, 135, "Truncated or invalid header")                 \
-	X(UNKNOWN_L4_PROTOCOL, 137, "Unknown L4 protocol")                         \
-	X(UNSUPPORTED_L3, 140, "Unsupported L3 protocol")                          \
-	X(CT_INSERT_FAILED, 155, "Conntrack entry could not be made")              \
-	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")          \
-	X(ENCAPSULATION_PROHIBITED, 170, "Encapsulation traffic is prohibited")    \
-	X(UNKNOWN_SENDER, 172, "Unknown sender")                                   \
-	X(FRAGMENT_NOT_FOUND, 175, "First fragment not seen")                      \
-	X(POLICY_DENY_RULE, 181, "Policy denied by a deny rule")                   \
-	X(VLAN, 182, "VLAN traffic")                                               \
-	X(NETWORKS_SEPARATE, 220, "Endpoints are on separate networks")            \
-	X(UNKNOWN_DESTINATION, 221, "Unknown destination")                         \
-	X(MULTICAST, 222, "Multicast or broadcast")                                \
-	X(NO_POLICY, 223, "No policy map")                                         \
-	X(ICMP_UNRELATED, 224, "ICMP error of no tracked flow")                    \
-	X(HOST_FORBIDDEN, 225, "Network forbids traffic with the host")            \
-	X(WORLD_FORBIDDEN, 226, "Network forbids traffic with the world")          \
-	X(ROUTING_HEADER, 227, "IPv6 routing header")                              \
-	X(NEIGHBOUR_FORBIDDEN, 228, "Forbidden neighbour or router message")       \
-	X(MARTIAN, 229, "Address that never leaves a host")                        \
-	X(UNKNOWN_ENDPOINT, 230, "Interface of no known endpoint")                 \
+#define DROP_REASONS(X)                                                         \
+	X(NONE, 0, "Forwarded")                                                 \
+	X(INVALID_SOURCE_MAC, 130, "Invalid source mac")                        \
+	X(INVALID_SOURCE_IP, 132, "Invalid source ip")                          \
+	X(POLICY_DENIED, 133, "Policy denied")                                  \
+	X(INVALID_PACKET, 134, "Invalid packet")                                \
+	X(CT_TRUNCATED_HEADER, 135, "Truncated or invalid header")              \
+	X(UNKNOWN_L4_PROTOCOL, 137, "Unknown L4 protocol")                      \
+	X(UNSUPPORTED_L3, 140, "Unsupported L3 protocol")                       \
+	X(CT_INSERT_FAILED, 155, "Conntrack entry could not be made")           \
+	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")       \
+	X(ENCAPSULATION_PROHIBITED, 170, "Encapsulation traffic is prohibited") \
+	X(UNKNOWN_SENDER, 172, "Unknown sender")                                \
+	X(FRAGMENT_NOT_FOUND, 175, "First fragment not seen")                   \
+	X(POLICY_DENY_RULE, 181, "Policy denied by a deny rule")                \
+	X(VLAN, 182, "VLAN traffic")                                            \
+	X(NETWORKS_SEPARATE, 220, "Endpoints are on separate networks")         \
+	X(UNKNOWN_DESTINATION, 221, "Unknown destination")                      \
+	X(MULTICAST, 222, "Multicast or broadcast")                             \
+	X(NO_POLICY, 223, "No policy map")                                      \
+	X(ICMP_UNRELATED, 224, "ICMP error of no tracked flow")                 \
+	X(HOST_FORBIDDEN, 225, "Network forbids traffic with the host")         \
+	X(WORLD_FORBIDDEN, 226, "Network forbids traffic with the world")       \
+	X(ROUTING_HEADER, 227, "IPv6 routing header")                           \
+	X(NEIGHBOUR_FORBIDDEN, 228, "Forbidden neighbour or router message")    \
+	X(MARTIAN, 229, "Address that never leaves a host")                     \
+	X(UNKNOWN_ENDPOINT, 230, "Interface of no known endpoint")              \
 	X(CONTAINERS_FORBIDDEN, 231, "Network forbids traffic between its containers")
 
 enum drop_reason {
@@ -73,8 +73,8 @@ enum identity {
 };
 
 enum endpoint_flag {
-	ENDPOINT_NO_HOST = 1 << 0,	 /* no traffic with the host */
-	ENDPOINT_NO_WORLD = 1 << 1,	 /* no traffic with the world, nor with unmanaged addresses */
+	ENDPOINT_NO_HOST = 1 << 0,  /* no traffic with the host */
+	ENDPOINT_NO_WORLD = 1 << 1, /* no traffic with the world, nor with unmanaged addresses */
 	ENDPOINT_NO_CONTAINERS = 1 << 2, /* no traffic with other containers of the network */
 };
 
@@ -142,7 +142,8 @@ struct policy_entry {
 
 /* Conntrack: one entry for each flow. The key is the same for both directions: `low` is the end whose
  * address (as the bytes lie in memory, as a little-endian number, most significant part last) is lower,
- * on equal addresses the one whose port is. ICMP echo: both ports are the identifier. */
+ * on equal addresses the one whose port is. ICMP echo: the port of the end that asks is the identifier,
+ * that of the end that answers 0; other ICMP: 0xffff at the end it goes to, the type at the other. */
 struct ct4_key {
 	__be32 low_address;
 	__be32 high_address;
@@ -162,12 +163,12 @@ struct ct6_key {
 };
 
 enum ct_flag {
-	CT_FROM_HIGH = 1 << 0,	 /* the end called high opened the flow */
-	CT_VIA_STACK = 1 << 1,	 /* opened through the host's stack, whose NAT must see replies too */
-	CT_ORIGIN_FIN = 1 << 2,	 /* the opener sent FIN */
-	CT_REPLY_FIN = 1 << 3,	 /* the other end sent FIN */
-	CT_RESET = 1 << 4,	 /* either sent RST */
-	CT_SEEN_REPLY = 1 << 5,	 /* the other end has answered */
+	CT_FROM_HIGH = 1 << 0, /* the end called high opened the flow */
+	CT_VIA_STACK = 1 << 1, /* opened through the host's stack, whose NAT must see replies too */
+	CT_ORIGIN_FIN = 1 << 2, /* the opener sent FIN */
+	CT_REPLY_FIN = 1 << 3,	/* the other end sent FIN */
+	CT_RESET = 1 << 4,	/* either sent RST */
+	CT_SEEN_REPLY = 1 << 5, /* the other end has answered */
 };
 
 struct ct_entry {
@@ -212,6 +213,11 @@ struct metric {
 	__u64 bytes;
 };
 
+/* `scratch`: per-CPU array, one for each program; the packet at hand. */
+struct scratch {
+	__u64 words[48];
+};
+
 /* One record of the ring buffer `events`. IPv4 addresses are v4-mapped. */
 struct event {
 	__u64 time_ns;
@@ -246,5 +252,6 @@ _Static_assert(sizeof(struct ct_entry) == 64, "ct_entry");
 _Static_assert(sizeof(struct fragment4_key) == 12, "fragment4_key");
 _Static_assert(sizeof(struct fragment6_key) == 40, "fragment6_key");
 _Static_assert(sizeof(struct event) == 80, "event");
+_Static_assert(sizeof(struct scratch) == 384, "scratch");
 
 #endif
