@@ -123,6 +123,16 @@ class EndpointLabelsSchema(Schema):
     identity = fields.Integer()
 
 
+class EndpointHealthSchema(Schema):
+    status = fields.String(validate=validate.OneOf(["ok", "degraded"]))
+    problems = fields.List(fields.String())
+
+
+class LogLineSchema(Schema):
+    time = fields.String(metadata={"description": "RFC 3339"})
+    text = fields.String()
+
+
 class IdentitySchema(Schema):
     id = fields.Integer()
     labels = fields.List(fields.String())
@@ -167,6 +177,7 @@ class PolicyPutQuerySchema(Schema):
 
 class LabelQuerySchema(Schema):
     labels = fields.List(fields.String(), load_default=list)
+    revision = fields.Integer(load_default=0, metadata={"description": "what `wait` waits for"})
     wait = fields.Float(load_default=0.0, validate=validate.Range(min=0, max=300))
 
 

@@ -1,0 +1,49 @@
+"""What can happen to the state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.resolution import Resolution
+from driver.hostview import HostView
+from model.endpoint import Endpoint
+from model.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPut:
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRemoved:
+    docker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPut:
+    """New, or whatever is new about it: labels, identity, link, ports."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRemoved:
+    docker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyResolved:
+    """Rules that are in the store, with what they mean for the identities of a snapshot."""
+
+    resolution: Resolution
+
+
+@dataclass(frozen=True, slots=True)
+class HostChanged:
+    """Addresses, uplinks or other networks of the host."""
+
+    host: HostView
+
+
+Event = NetworkPut | NetworkRemoved | EndpointPut | EndpointRemoved | PolicyResolved | HostChanged

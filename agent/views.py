@@ -1,0 +1,220 @@
+"""PURE. The state as the REST API shows it. Shapes are those of agent/schema.py."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from agent.state import State
+from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry
+from model.endpoint import Endpoint, EndpointState
+from model.errors import InvalidInput, NotFound
+from model.flow import Direction, DropReason
+from model.identity import Reserved
+from model.labels import Labels
+from policy.mapstate import PolicyEntry, PolicyKey
+
+View = dict[str, Any]
+
+PROTOCOLS = {0: "any", 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+
+
+def endpoint(state: State, shown: Endpoint) -> View:
+    network = state.networks.get(shown.network_id)
+    subject = state.subjects.get(shown.identity)
+    return {
+        "id": shown.id,
+        "docker_id": shown.docker_id,
+        "container_id": shown.container_id,
+        "container_name": shown.container_name,
+        "network_id": network.id if network else shown.network_id,
+        "network_name": network.name if network else "",
+        "ipv4": str(shown.ipv4 or ""),
+        "ipv6": str(shown.ipv6 or ""),
+        "mac": shown.mac,
+        "ifname": shown.ifname,
+        "ifindex": shown.ifindex,
+        "labels": shown.labels.texts() or [str(Reserved.INIT.label)],
+        "info_labels": shown.info_labels.texts(),
+        "tags": list(shown.tags),
+        "identity": shown.identity,
+        "state": str(shown.state),
+        "enforcement": {
+            "ingress": subject is None or subject.policy.ingress_enforced,
+            "egress": subject is None or subject.policy.egress_enforced,
+        },
+        "ports": [
+            {
+                "protocol": port.protocol,
+                "host_ip": str(port.host_ip),
+                "host_port": port.host_port,
+                "port": port.port,
+            }
+            for port in shown.ports
+        ],
+    }
+
+
+def find_endpoint(state: State, name: str) -> Endpoint:
+    """By number, or by a name with one of Cilium's prefixes; a bare name that is no number is a container's."""
+    kind, colon, value = name.partition(":")
+    if not colon or kind not in _FINDERS:
+        kind, value = ("id", name) if name.isdecimal() else ("container-name", name)
+    matches = _FINDERS[kind]
+    try:
+        found = [candidate for candidate in state.endpoints.values() if matches(candidate, value)]
+    except ValueError as error:
+        raise InvalidInput(str(error), path="id", hint="write ipv4:10.200.0.2") from error
+    if not found:
+        raise NotFound(f"no endpoint {name!r}", hint="see `ciliate endpoint list`")
+    return found[0]
+
+
+_FINDERS = {
+    "id": lambda endpoint, value: endpoint.id == int(value),
+    "container-name": lambda endpoint, value: endpoint.container_name == value.removeprefix("/"),
+    "container-id": lambda endpoint, value: value and endpoint.container_id.startswith(value),
+    "docker-endpoint": lambda endpoint, value: value and endpoint.docker_id.startswith(value),
+    "ipv4": lambda endpoint, value: endpoint.ipv4 == ip_address(value),
+    "ipv6": lambda endpoint, value: endpoint.ipv6 == ip_address(value),
+}
+
+
+def count_endpoints(state: State) -> View:
+    states = Counter(shown.state for shown in state.endpoints.values())
+    return {
+        "total": len(state.endpoints),
+        "ready": states[EndpointState.READY],
+        "waiting": states[EndpointState.WAITING_FOR_LABELS],
+    }
+
+
+def identity(number: int, labels: Labels) -> View:
+    return {"id": number, "labels": labels.texts()}
+
+
+def identities(state: State) -> list[View]:
+    return [identity(number, labels) for number, labels in sorted(state.known_identities().items())]
+
+
+def identities_in_use(state: State) -> list[View]:
+    return [
+        {**identity(number, subject.labels), "endpoints": subject.endpoints}
+        for number, subject in sorted(state.subjects.items())
+    ]
+
+
+def addresses(entries: Mapping[Any, IpcacheEntry]) -> list[View]:
+    ordered = sorted(entries.items(), key=lambda item: (item[0].version, item[0]))
+    return [
+        {
+            "prefix": str(prefix),
+            "identity": entry.identity,
+            "network": entry.network,
+            "ifindex": entry.ifindex,
+            "endpoint": entry.id,
+        }
+        for prefix, entry in ordered
+    ]
+
+
+def endpoint_entry(ifindex: int, entry: EndpointEntry) -> View:
+    return {
+        "key": {"ifindex": ifindex},
+        "value": {
+            "identity": entry.identity,
+            "network": entry.network,
+            "policy": entry.policy,
+            "flags": int(entry.flags),
+            "ipv4": str(entry.ipv4 or ""),
+            "ipv6": str(entry.ipv6 or ""),
+            "id": entry.id,
+            "mac": entry.mac,
+        },
+    }
+
+
+def address_entry(prefix: object, entry: IpcacheEntry) -> View:
+    return {
+        "key": {"prefix": str(prefix)},
+        "value": {
+            "identity": entry.identity,
+            "network": entry.network,
+            "ifindex": entry.ifindex,
+            "policy": entry.policy,
+            "flags": int(entry.flags),
+            "endpoint": entry.id,
+            "mac": entry.mac,
+        },
+    }
+
+
+def ports_of(key: PolicyKey) -> str:
+    """`80`, `80-87`, or `any`. For ICMP, the type."""
+    if key.port_bits == 0:
+        return "any"
+    last = key.port | (0xFFFF >> key.port_bits)
+    return str(key.port) if last == key.port else f"{key.port}-{last}"
+
+
+def policy_entry(slot: int, owner: int, key: PolicyKey, entry: PolicyEntry) -> View:
+    return {
+        "key": {
+            "identity": owner,
+            "slot": slot,
+            "direction": key.direction.name.lower(),
+            "peer": key.identity,
+            "protocol": PROTOCOLS.get(key.protocol, str(key.protocol)),
+            "port": ports_of(key),
+        },
+        "value": {"deny": entry.deny, "proxy_port": entry.proxy_port, "cookie": entry.cookie},
+    }
+
+
+def conntrack_entry(record: ConntrackRecord, now_ns: int) -> View:
+    return {
+        "key": {
+            "protocol": PROTOCOLS.get(record.protocol, str(record.protocol)),
+            "source": str(record.source),
+            "source_port": record.source_port,
+            "destination": str(record.destination),
+            "destination_port": record.destination_port,
+        },
+        "value": {
+            "source_identity": record.source_identity,
+            "destination_identity": record.destination_identity,
+            "flags": [
+                flag.name.lower().replace("_", "-") for flag in type(record.flags) if flag in record.flags
+            ],
+            "epoch": record.epoch,
+            "expires_in": round((record.expires_ns - now_ns) / 1e9, 1),
+            "origin_packets": record.origin_packets,
+            "origin_bytes": record.origin_bytes,
+            "reply_packets": record.reply_packets,
+            "reply_bytes": record.reply_bytes,
+        },
+    }
+
+
+def metric_entry(reason: DropReason, direction: Direction, packets: int, octets: int) -> View:
+    return {
+        "key": {"reason": int(reason), "text": reason.text, "direction": direction.name.lower()},
+        "value": {"packets": packets, "bytes": octets},
+    }
+
+
+def endpoint_labels(shown: Endpoint) -> View:
+    return {
+        "labels": shown.labels.texts(),
+        "info_labels": shown.info_labels.texts(),
+        "user_labels": None if shown.user_labels is None else shown.user_labels.texts(),
+        "identity": shown.identity,
+    }
+
+
+def find_table(tables: Mapping[str, Callable[[], list[View]]], name: str) -> Callable[[], list[View]]:
+    if name not in tables:
+        raise NotFound(f"no table {name!r}", hint=f"there are {', '.join(sorted(tables))}")
+    return tables[name]

@@ -1,0 +1,63 @@
+"""Rules, as the schema understood them. PURE.
+
+Absent, empty and wildcard differ, and that difference is the commonest mistake in engines like this: a peer list
+that is absent restricts nothing as long as something else does; one that is there but empty selects nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from model.flow import Direction
+from model.labels import Labels
+from policy.selector import CidrSelector, LabelSelector, Selector
+
+ANY_PROTOCOL = 0
+LAST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Service:
+    """A protocol and an inclusive range of ports; ICMP: of types. Protocol 0: every one, and then every port."""
+
+    protocol: int = ANY_PROTOCOL
+    first: int = 0
+    last: int = LAST_PORT
+
+    def covers(self, protocol: int, port: int) -> bool:
+        return self.protocol == ANY_PROTOCOL or (
+            self.protocol == protocol and self.first <= port <= self.last
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of ingress, egress or their deny lists. `peers` None: anybody; (): nobody. `services` None: any;
+    (): none."""
+
+    peers: tuple[Selector, ...] | None
+    services: tuple[Service, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`document`: the rule as it was given, as JSON, which is what the API shows and the store keeps."""
+
+    subject: LabelSelector
+    allows: dict[Direction, tuple[Element, ...]]
+    denies: dict[Direction, tuple[Element, ...]]
+    default_deny: frozenset[Direction]
+    """Directions in which this rule makes its subjects deny what nobody allows."""
+    labels: Labels = field(default_factory=Labels)
+    document: str = "{}"
+
+    def cidr_selectors(self) -> list[CidrSelector]:
+        return [
+            peer
+            for elements in (*self.allows.values(), *self.denies.values())
+            for element in elements
+            for peer in element.peers or ()
+            if isinstance(peer, CidrSelector)
+        ]
+
+    def __hash__(self) -> int:
+        return hash(self.document)
