@@ -11,15 +11,15 @@ from cli.output import output_option, show
 SUBJECTS = {
     "policy": (
         "policies",
-        "The policy in force: which peers each local identity may talk to, and on which ports.",
+        "Who may talk to whom, and on which ports.",
     ),
     "ct": (
         "ct",
-        "Tracked flows: both ends, the verdict's identities, packets and bytes each way, and expiry.",
+        "Tracked flows, their traffic and their expiry.",
     ),
-    "ipcache": ("ipcache", "Addresses and ranges with their identities, as the datapath sees them."),
+    "ipcache": ("ipcache", "Addresses and ranges with their identities."),
     "endpoint": ("endpoints", "Interfaces of containers, and who is behind each."),
-    "metrics": ("metrics", "Packets and bytes forwarded and dropped, by reason and direction."),
+    "metrics": ("metrics", "Packets and bytes by reason and direction."),
 }
 """Subject -> the map's name for the API, and the help."""
 

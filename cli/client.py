@@ -46,9 +46,13 @@ class _UnixConnection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock = self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+
+    def be_patient(self) -> None:
+        """From now on a quiet stream is no broken one."""
+        self._socket.settimeout(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,13 @@ class Service:
 
     def lines(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """The lines of an answer that may never end."""
-        response = self._request("GET", path, query, None, self.timeout)
-        connection = response.fp.raw  # a quiet stream is no broken one
-        connection._sock.settimeout(None)  # type: ignore[attr-defined]
+        connection, response = self._request("GET", path, query, None, self.timeout)
+        connection.be_patient()
         while line := response.readline():
             yield line
 
     def _json(self, method: str, path: str, query: Query | None, body: object, timeout: float) -> Any:
-        response = self._request(method, path, query, body, timeout)
+        _, response = self._request(method, path, query, body, timeout)
         try:
             return json.loads(response.read())
         except (ValueError, HTTPException, OSError) as error:
@@ -88,7 +91,7 @@ class Service:
 
     def _request(
         self, method: str, path: str, query: Query | None, body: object, timeout: float
-    ) -> HTTPResponse:
+    ) -> tuple[_UnixConnection, HTTPResponse]:
         target = quote(f"/v1/{path}", safe="/:") + (f"?{urlencode(query, doseq=True)}" if query else "")
         text = None if body is None else json.dumps(body)
         headers = {} if text is None else {"Content-Type": "application/json"}
@@ -114,7 +117,7 @@ class Service:
                 ) from None
             if response.status >= 400:
                 raise _error(response)
-            return response
+            return connection, response
         raise AssertionError("there is always a last socket")
 
     def _forbidden(self, method: str) -> CiliateError:

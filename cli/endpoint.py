@@ -151,9 +151,9 @@ def labels(places: Places, endpoint: str, labels: tuple[str, ...], reset: bool, 
 @output_option
 @click.pass_obj
 def health(places: Places, endpoint: str, output: str | None) -> int:
-    """Whether the link, the programs and the map entries of an endpoint are what they should be.
+    """Whether an endpoint is what it should be.
 
-    Exit status 1 if anything is not.
+    Looked at are its link, its programs and its map entries. Exit status 1 if anything is wrong.
     """
     found = places.agent().get(f"endpoint/{endpoint}/healthz")
     facts = (("Status", words.state(found["status"])), ("Problems", found["problems"]))

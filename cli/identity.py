@@ -23,7 +23,10 @@ def command() -> None:
 @output_option
 @click.pass_obj
 def list_(places: Places, used: bool, output: str | None) -> None:
-    """All identities: reserved ones, those of containers, and those of address ranges named in rules."""
+    """All identities that this host knows.
+
+    Reserved ones, those of containers, and those of address ranges that rules name.
+    """
     identities = places.agent().get("identity/endpoints" if used else "identity")
     columns = ("ID", "ENDPOINTS", "LABELS") if used else ("ID", "LABELS")
 

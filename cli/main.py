@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
 )
 @click.pass_context
 def root(context: click.Context, run_dir: Path, api: Path | None) -> None:
-    """Networking, policy and visibility for Docker hosts, by the identity of containers."""
+    """Container networking by identity, not by address."""
     from cli.client import Places
 
     context.obj = Places(run_dir, api)

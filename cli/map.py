@@ -51,7 +51,10 @@ def print_maps(maps: Iterable[Mapping[str, Any]]) -> None:
 @output_option
 @click.pass_obj
 def list_(places: Places, output: str | None) -> None:
-    """All maps: their type, how many entries they hold and can hold, and the bytes of a key and a value."""
+    """All maps and how full they are.
+
+    ENTRIES and MOST count what a map holds and can hold; KEY and VALUE are the bytes of each.
+    """
     maps = places.agent().get("map")
     show(output, maps, lambda: print_maps(maps))
 

@@ -80,9 +80,10 @@ def _tell(output: str | None, answer: Any, count: int, what: str) -> None:
 def import_(
     places: Places, source: str, replace_with_labels: tuple[str, ...], wait: float, output: str | None
 ) -> None:
-    """Add rules from a file, from all files of a directory, or from stdin. All of them or none.
+    """Add rules: all of them or none.
 
-    Files are JSON or YAML: a rule, a list of rules, or several YAML documents.
+    From a FILE, from all files of a DIR, or from stdin (-). Files are JSON or YAML: a rule, a list of rules, or
+    several YAML documents.
 
     \b
     ciliate policy import web.yaml --replace-with-labels name=web --wait 5
@@ -103,7 +104,10 @@ def import_(
 @output_option
 @click.pass_obj
 def validate(places: Places, source: str, output: str | None) -> None:
-    """Check rules without importing them: the agent says what it would say to an import."""
+    """Check rules without importing them.
+
+    The agent says what it would say to `ciliate policy import` of this FILE or DIR.
+    """
     from cli.documents import read
 
     given = read(source)
@@ -121,7 +125,10 @@ def validate(places: Places, source: str, output: str | None) -> None:
 @output_option
 @click.pass_obj
 def get(places: Places, wanted: tuple[str, ...], output: str | None) -> None:
-    """The rules, in words; with -o json or -o yaml as they can be imported again."""
+    """The rules in force, in words.
+
+    With -o json or -o yaml they are printed so that they can be imported again.
+    """
     answer = places.agent().get("policy", {"labels": list(wanted)} if wanted else None)
 
     def readable() -> None:
@@ -140,7 +147,10 @@ def get(places: Places, wanted: tuple[str, ...], output: str | None) -> None:
 def delete(
     places: Places, labels: tuple[str, ...], everything: bool, wait: float, output: str | None
 ) -> None:
-    """Delete the rules that have all the labels given. Flows that only they allowed end at once."""
+    """Delete the rules that have every LABEL given.
+
+    Flows that only they allowed end at once.
+    """
     if bool(labels) == everything:
         raise click.UsageError("give the labels of the rules to delete, or --all")
     answer = places.agent().delete("policy", {"labels": labels, "wait": wait}, wait=wait)
@@ -159,6 +169,9 @@ def delete(
 )
 @click.pass_obj
 def wait(places: Places, revision: int, timeout: float) -> None:
-    """Wait until policy REVISION (as import and delete print it) is in force on this host."""
+    """Wait until policy REVISION is in force on this host.
+
+    Import and delete print the revision that they made.
+    """
     answer = places.agent(timeout + 10).get("policy", {"revision": revision, "wait": timeout})
     click.echo(f"revision {answer['revision']} is in force")

@@ -93,8 +93,8 @@ def _maps(maps: Sequence[Health]) -> str:
 
 def _children(children: Sequence[Health]) -> Cell:
     def one(child: Health) -> str:
-        restarts = f", {child['restarts']} restarts" if child["restarts"] else ""
-        return f"{child['name']} {child['state']} (pid {child['pid']}{restarts})"
+        restarted = f", restarted {child['restarts']} times" if child["restarts"] else ""
+        return f"{child['name']} {child['state']} (pid {child['pid']}{restarted})"
 
     well = all(child["state"] == "running" for child in children)
     return Cell(", ".join(map(one, children)), words.GOOD if well else words.BAD)

@@ -1,0 +1,119 @@
+"""The lists of identities, addresses, settings and maps."""
+
+from __future__ import annotations
+
+import json
+
+from tests.unit.cli.conftest import CannedAgent, Ciliate
+
+
+def test_identities(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on(
+        "GET",
+        "/v1/identity",
+        [
+            {"id": 1, "labels": ["reserved:host"]},
+            {"id": 1001, "labels": ["container:app=web", "network:id=a1"]},
+        ],
+    )
+    assert ciliate("identity", "list").out == (
+        "ID    LABELS\n1     reserved:host\n1001  container:app=web network:id=a1\n"
+    )
+
+
+def test_identities_in_use(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on("GET", "/v1/identity/endpoints", [{"id": 1001, "labels": ["container:app=web"], "endpoints": 3}])
+    assert ciliate("identity", "list", "--used").out == (
+        "ID    ENDPOINTS  LABELS\n1001  3          container:app=web\n"
+    )
+
+
+def test_one_identity(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on("GET", "/v1/identity/1001", {"id": 1001, "labels": ["container:app=web", "network:id=a1"]})
+    assert ciliate("identity", "get", "1001").out == (
+        "Identity  1001\nLabels    container:app=web\n          network:id=a1\n"
+    )
+
+
+def test_addresses(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on(
+        "GET",
+        "/v1/ip",
+        [
+            {"prefix": "10.200.0.2/32", "identity": 1001, "network": 2, "ifindex": 12, "endpoint": 7},
+            {"prefix": "10.200.0.0/16", "identity": 0, "network": 0, "ifindex": 0, "endpoint": 0},
+        ],
+    )
+    assert ciliate("ip", "list").out == (
+        "PREFIX         IDENTITY  ENDPOINT  NETWORK  IFINDEX\n"
+        "10.200.0.2/32  1001      7         2        12\n"
+        "10.200.0.0/16  unknown   -         -        -\n"
+    )
+
+
+SETTINGS = [
+    {
+        "name": "CILIATE_POOL",
+        "value": "10.9.0.0/16",
+        "default": "10.200.0.0/16",
+        "help": "addresses",
+        "source": "environment",
+        "unbuilt": "",
+    },
+    {
+        "name": "CILIATE_UI_ADDR",
+        "value": "off",
+        "default": "off",
+        "help": "web UI",
+        "source": "default",
+        "unbuilt": "there is none",
+    },
+]
+
+
+def test_settings(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on("GET", "/v1/config", SETTINGS)
+    assert ciliate("config").out == (
+        "NAME             VALUE        FROM         MEANING\n"
+        "CILIATE_POOL     10.9.0.0/16  environment  addresses\n"
+        "CILIATE_UI_ADDR  off          default      web UI (not yet: there is none)\n"
+    )
+    assert json.loads(ciliate("config", "--given", "-o", "json").out) == SETTINGS[:1]
+
+
+def test_the_entries_of_a_map_get_a_column_for_each_field(agent: CannedAgent, ciliate: Ciliate) -> None:
+    entries = [
+        {
+            "key": {"identity": 1001, "direction": "ingress", "peer": 0, "protocol": "tcp", "port": "80"},
+            "value": {"deny": False, "flags": ["via-stack", "reset"], "identity": 9},
+        }
+    ]
+    expected = (
+        "IDENTITY  DIRECTION  PEER  PROTOCOL  PORT  DENY  FLAGS            VALUE.IDENTITY\n"
+        "1001      ingress    0     tcp       80    no    via-stack,reset  world-ipv4\n"
+    )
+    agent.on("GET", "/v1/map/policies", entries)
+    assert ciliate("map", "get", "policies").out == expected
+    assert ciliate("bpf", "policy", "list").out == expected
+    assert json.loads(ciliate("bpf", "policy", "list", "-o", "json").out) == entries
+
+
+def test_each_subject_of_bpf_reads_its_table(agent: CannedAgent, ciliate: Ciliate) -> None:
+    for subject, table in (
+        ("policy", "policies"),
+        ("ct", "ct"),
+        ("ipcache", "ipcache"),
+        ("endpoint", "endpoints"),
+        ("metrics", "metrics"),
+    ):
+        agent.on("GET", f"/v1/map/{table}", [])
+        ran = ciliate("bpf", subject, "list")
+        assert (ran.status, ran.err) == (0, "nothing there\n")
+        assert agent.requests[-1][1] == f"/v1/map/{table}"
+
+
+def test_versions(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on("GET", "/v1/healthz", {"version": "0.1.0"})
+    assert ciliate("version").out.endswith("Agent    0.1.0\n")
+    agent.socket.unlink()
+    assert ciliate("version").out.endswith("Agent    does not answer\n")
