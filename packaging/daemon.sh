@@ -54,10 +54,9 @@ engine_version() {
 start_engine() {
 	if has_systemd; then
 		systemctl start docker
-	elif [ -x /etc/init.d/docker ]; then
-		/etc/init.d/docker start
-	else
-		setsid dockerd >>/var/log/docker.log 2>&1 </dev/null &
+	elif ! { [ -x /etc/init.d/docker ] && /etc/init.d/docker start; }; then
+		# The init script gives up where it may not raise its limits, as in a container.
+		(cd / && exec setsid dockerd) >>/var/log/docker.log 2>&1 </dev/null &
 	fi
 	for _ in $(seq 300); do
 		if engine_version >/dev/null; then return; fi
@@ -83,6 +82,7 @@ start_agent() {
 		return
 	fi
 	(
+		cd / # not where a source tree would be imported instead of what is installed
 		set -a
 		# shellcheck disable=SC1090
 		. "$1"
