@@ -139,6 +139,8 @@ class Nft:
     def set_subnets(self, subnets: Iterable[Subnet]) -> None:
         with self._lock:
             before, self._subnets = self._subnets, tuple(subnets)
+            if before == self._subnets and self._made:
+                return
             try:
                 self._rebuild()
             except Unavailable:

@@ -1,0 +1,281 @@
+"""Docker's API: who stands behind an endpoint, what is running, what has changed. The only file that uses the
+Docker SDK, which is imported in the background because it is large.
+
+A callback of Docker's must never wait for Docker: `inspect` of a container blocks until the callback has
+returned. What is used here takes no lock of a container (tried on 20.10 and 26.1)."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from driver.facts import ContainerFacts, labels_of_image, name_filter
+from driver.ondisk import OnDisk
+from model.endpoint import Endpoint
+from model.errors import NotFound, Unavailable
+
+log = structlog.get_logger("driver")
+
+BUDGET_SECONDS = 0.4
+"""What a Join may spend on labels, all in all."""
+
+_PATIENCE_SECONDS = 10.0
+"""What the background may spend on one request."""
+
+_PING_SECONDS = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_EVENT_TYPES = ["container", "network"]
+_MOST_IMAGES = 4096
+_MOST_CLIENTS = 8
+
+
+class Listener(Protocol):
+    """Called from the thread that watches the engine; a failure is logged and forgotten."""
+
+    def engine_up(self) -> None:
+        """The API answers, for the first time or again. Events may have been missed."""
+
+    def container_changed(self, action: str) -> None:
+        """A container was made, started, renamed, connected or is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """`version` "" until the engine has answered once."""
+
+    up: bool
+    version: str
+
+
+class Containers:
+    """Safe for many threads. `root` is the engine's data root as last remembered; `remember` is called with it
+    each time the engine tells another."""
+
+    def __init__(self, base_url: str, root: Path | None, remember: Callable[[Path], None]) -> None:
+        self._base_url = base_url
+        self._root = root
+        self._remember = remember
+        self._on_disk = OnDisk(lambda: self._root)
+        self._clients: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._up = threading.Event()
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._version = ""
+        self._api_version = "auto"
+        self._images: dict[str, dict[str, str]] = {}
+        self._events: Any = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def state(self) -> EngineState:
+        return EngineState(self._up.is_set(), self._version)
+
+    def start(self, listener: Listener) -> None:
+        """Watch the engine from now on. Never waits for it."""
+        self._thread = threading.Thread(target=self._watch, args=(listener,), name="engine", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+        events = self._events
+        if events is not None:
+            events.close()
+        if self._thread is not None:
+            self._thread.join(_PING_SECONDS + 1.0)
+        while not self._clients.empty():
+            self._clients.get_nowait().close()
+
+    def find(self, endpoint: Endpoint) -> ContainerFacts | None:
+        """From the API within BUDGET_SECONDS, else from the engine's files; never raises. After one time-out the
+        API is not asked again until it has answered a ping: fifty containers that start at boot must not wait
+        one after the other."""
+        if self._up.is_set():
+            deadline = time.monotonic() + BUDGET_SECONDS
+            try:
+                return self._find(endpoint, lambda: deadline - time.monotonic())
+            except Unavailable:
+                self._went_down()
+            except NotFound:
+                return None
+        return self._on_disk.find(endpoint)
+
+    def find_patiently(self, endpoint: Endpoint) -> ContainerFacts | None:
+        """From the API alone. Not to be used while Docker waits for us. Raises Unavailable."""
+        try:
+            return self._find(endpoint, lambda: _PATIENCE_SECONDS)
+        except NotFound:
+            return None
+
+    def networks(self) -> dict[str, Mapping[str, Any]]:
+        """Every network of the engine by id, without its endpoints. Raises Unavailable."""
+        with self._client(_PATIENCE_SECONDS) as client:
+            return {network["Id"]: network for network in client.networks()}
+
+    def network(self, docker_id: str) -> Mapping[str, Any] | None:
+        """One network with its endpoints, None if there is none. Raises Unavailable."""
+        with self._client(_PATIENCE_SECONDS) as client:
+            try:
+                found: Mapping[str, Any] = client.inspect_network(docker_id)
+            except _sdk().errors.NotFound:
+                return None
+            return found
+
+    def running(self) -> list[Mapping[str, Any]]:
+        """The list of running containers, as the API gives it. Raises Unavailable."""
+        with self._client(_PATIENCE_SECONDS) as client:
+            return list(client.containers())
+
+    def _find(self, endpoint: Endpoint, remaining: Callable[[], float]) -> ContainerFacts | None:
+        with self._client(remaining()) as client:
+            name = _name_behind(client.inspect_network(endpoint.network_id), endpoint.docker_id)
+            if name is None:
+                return None
+            client.timeout = max(remaining(), 0.001)
+            found = [
+                container
+                for container in client.containers(all=True, filters={"name": name_filter(name)})
+                if f"/{name}" in (container.get("Names") or ())
+            ]
+            if len(found) != 1:
+                return None
+            client.timeout = max(remaining(), 0.001)
+            image_labels = self._image_labels(client, found[0].get("ImageID") or "")
+            if image_labels is None:
+                return None
+            return ContainerFacts(found[0]["Id"], name, found[0].get("Labels") or {}, image_labels)
+
+    def _image_labels(self, client: Any, image: str) -> dict[str, str] | None:
+        """An image never changes under its id, so that one look is enough."""
+        known = self._images.get(image)
+        if known is None and image:
+            try:
+                found = client.inspect_image(image)
+            except _sdk().errors.NotFound:
+                return None
+            if len(self._images) >= _MOST_IMAGES:
+                self._images.clear()
+            digests = found.get("RepoDigests") or ()
+            known = self._images[image] = labels_of_image((found.get("Config") or {}).get("Labels"), digests)
+        return known
+
+    @contextmanager
+    def _client(self, timeout: float) -> Iterator[Any]:
+        """A client of one's own for a while. What the SDK raises becomes NotFound or Unavailable."""
+        try:
+            client = self._clients.get_nowait()
+        except queue.Empty:
+            client = None
+        try:
+            if client is None:
+                client = _sdk().APIClient(self._base_url, self._api_version, timeout=max(timeout, 0.001))
+                client.trust_env = False  # looking for proxies costs more than the request
+            client.timeout = max(timeout, 0.001)
+            yield client
+        except _sdk().errors.NotFound as error:
+            raise NotFound(str(error)) from error
+        except (_sdk().errors.DockerException, OSError) as error:
+            if client is not None:
+                client.close()
+                client = None
+            raise Unavailable(
+                f"Docker does not answer: {error}", hint=f"is the engine at {self._base_url} running?"
+            ) from error
+        finally:
+            if client is not None and self._clients.qsize() < _MOST_CLIENTS:
+                self._clients.put(client)
+            elif client is not None:
+                client.close()
+
+    def _watch(self, listener: Listener) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stopping.is_set():
+            try:
+                self._connect()
+            except Unavailable as error:
+                log.debug("engine does not answer", error=error.message)
+                self._wake.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            pause = _FIRST_PAUSE
+            try:
+                self._follow(listener)
+            except Unavailable as error:
+                log.info("lost the engine's events", error=error.message)
+            self._went_down()
+
+    def _connect(self) -> None:
+        """Returns when the engine answers. Also learns its data root and API version."""
+        with self._client(_PING_SECONDS) as client:
+            client.ping()
+            client.timeout = _PATIENCE_SECONDS
+            information = client.info()
+            self._api_version, self._version = client.api_version, information.get("ServerVersion", "")
+            root = Path(information["DockerRootDir"])
+        if root != self._root:
+            self._root = root
+            self._remember(root)
+        self._up.set()
+
+    def _went_down(self) -> None:
+        self._up.clear()
+        events = self._events
+        if events is not None:
+            events.close()  # the watching thread then begins anew with a ping
+
+    def _follow(self, listener: Listener) -> None:
+        """Hand on events until the stream ends."""
+        with self._client(_PATIENCE_SECONDS) as client:
+            client.timeout = None  # silence is no failure here
+            self._events = client.events(decode=True, filters={"type": _EVENT_TYPES})
+            _call(listener.engine_up)
+            try:
+                for event in self._events:
+                    action = str(event.get("Action", "")).partition(":")[0]
+                    if action == "create" and event.get("Type") == "container":
+                        self._prefetch(event)
+                    if not action.startswith("exec_"):
+                        _call(listener.container_changed, action)
+            finally:
+                self._events = None
+        raise Unavailable("the stream of events ended")
+
+    def _prefetch(self, event: Mapping[str, Any]) -> None:
+        """Read the labels of a new container's image now, so that its Join need not."""
+        identifier = event.get("Actor", {}).get("ID") or event.get("id")
+        try:
+            with self._client(BUDGET_SECONDS) as client:
+                for container in client.containers(all=True, filters={"id": identifier}):
+                    self._image_labels(client, container.get("ImageID") or "")
+        except (NotFound, Unavailable) as error:
+            log.debug("image labels not read ahead", error=error.message)
+
+
+def _name_behind(network: Mapping[str, Any], endpoint_id: str) -> str | None:
+    """The container's name in `GET /networks/{id}`. During Join the key is "ep-" and the endpoint's id, later the
+    container's."""
+    for member in (network.get("Containers") or {}).values():
+        if member.get("EndpointID") == endpoint_id:
+            return str(member["Name"]) or None
+    return None
+
+
+def _call(function: Callable[..., None], *arguments: str) -> None:
+    try:
+        function(*arguments)
+    except Exception:
+        log.exception("an event of the engine was not taken up")
+
+
+def _sdk() -> Any:
+    import docker
+
+    return docker

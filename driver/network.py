@@ -1,0 +1,421 @@
+"""What Docker asks of a network driver, as use cases.
+
+Each can be repeated: dockerd sends a call again when the agent died over it. Each does all it should or leaves
+nothing behind. Each ends within 5 s, because everything it waits for has a limit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from driver.facts import ContainerFacts, ContainerSource
+from driver.host import Host
+from driver.labelling import Labeller
+from driver.links import Links
+from driver.locks import NamedLocks
+from driver.options import (
+    NO_IPV6,
+    SMALLEST_MTU6,
+    endpoint_options,
+    network_options,
+    port_bindings,
+)
+from driver.plan import LinkPlan, checked_mac, endpoint_mac, gateways, host_name, link_plan
+from driver.ports import Ports
+from driver.realm import Realm
+from driver.schema import EndpointRequest, NetworkRequest
+from model.endpoint import Endpoint, EndpointState
+from model.errors import CiliateError, Conflict, InvalidInput, NotFound, Unsupported
+from model.identity import Reserved
+from model.labels import Labels
+from model.network import FLAT, IPAddress, IPNetwork, Network
+
+log = structlog.get_logger("driver")
+
+FLAT_ID = "flat"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """`interface`: what Docker shall move into the container. An internal network has no gateway, and Docker adds
+    none of its own to it."""
+
+    interface: str
+    gateway: IPAddress | None
+    gateway6: IPAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Where a network says nothing. `mtu` 0: the uplinks'."""
+
+    flat: bool = False
+    mtu: int = 0
+
+
+class Networks:
+    """Safe for many threads. `attach` puts the datapath's programs on a host-side interface, given its ifindex;
+    it is called before the interface is up, and again for every interface found at start."""
+
+    def __init__(
+        self,
+        realm: Realm,
+        links: Links,
+        host: Host,
+        ports: Ports,
+        containers: ContainerSource,
+        labeller: Labeller,
+        attach: Callable[[int], None],
+        defaults: Defaults,
+    ) -> None:
+        self._realm = realm
+        self._links = links
+        self._host = host
+        self._ports = ports
+        self._containers = containers
+        self._labeller = labeller
+        self._attach = attach
+        self._defaults = defaults
+        self._networks_lock = threading.Lock()
+        self._endpoint_locks = NamedLocks()
+        self._sandboxes: dict[str, str] = {}
+
+    def restore(self) -> list[str]:
+        """At start: go on with what is recorded, and make the host agree with it. Answers a sentence for each
+        thing that could not be had again; none of them is a reason not to start."""
+        present = self._links.present()
+        networks, endpoints = self._realm.networks(), self._realm.endpoints()
+        for endpoint in endpoints.values():
+            name = host_name(endpoint.docker_id)
+            if endpoint.ifindex == 0:
+                continue
+            if endpoint.network_id not in networks or present.get(name) != endpoint.ifindex:
+                # The host was restarted, or the link was removed: Docker makes it anew or forgets it.
+                self._realm.put_endpoint(_unlinked(endpoint))
+                continue
+            present.pop(name)
+            self._attach(endpoint.ifindex)
+            self._links.open(self._plan(endpoint, networks[endpoint.network_id]), endpoint.ifindex)
+        for name in present:
+            log.info("removing a link that belongs to no endpoint", interface=name)
+            self._links.delete(name)
+        subnets = [subnet for network in networks.values() for subnet in network.subnets]
+        linked = [endpoint for endpoint in self._realm.endpoints().values() if endpoint.ifindex]
+        lost = self._ports.start(subnets, linked)
+        try:
+            self._host.serve(list(networks.values()))
+        except CiliateError as error:
+            lost.append(str(error))
+        return lost
+
+    def create_network(self, request: NetworkRequest) -> None:
+        options = network_options(request.options)
+        _check_subnets(request, options.internal, options.mtu or self._defaults.mtu)
+        flat = options.flat if options.flat is not None else self._defaults.flat and options.id is None
+        with self._networks_lock:
+            known = self._realm.networks()
+            _check_overlap(request, known.values())
+            spanning = [network for network in known.values() if network.id == options.id]
+            if flat:
+                number = FLAT
+            elif spanning:
+                number = spanning[0].number
+            else:
+                number = self._realm.new_network_number()
+            network = Network(
+                docker_id=request.network_id,
+                id=FLAT_ID if flat else options.id or request.network_id,
+                number=number,
+                subnets=request.subnets,
+                internal=options.internal,
+                flat=flat,
+                enforcement_always=options.enforcement_always,
+                host=options.host,
+                world=options.world,
+                inter_container=options.inter_container,
+                mtu=options.mtu,
+                publish_ip=options.publish_ip,
+                labels=options.labels,
+            )
+            self._realm.put_network(network)
+            try:
+                self._serve_all()
+            except BaseException:
+                self._realm.remove_network(network.docker_id)
+                _quietly(self._serve_all)
+                raise
+
+    def delete_network(self, network_id: str) -> None:
+        """With endpoints that Docker has forgotten. No error if the network is not known."""
+        for endpoint in list(self._realm.endpoints().values()):
+            if endpoint.network_id == network_id:
+                self.delete_endpoint(endpoint.docker_id)
+        with self._networks_lock:
+            self._realm.remove_network(network_id)
+            self._serve_all()
+
+    def create_endpoint(self, request: EndpointRequest) -> str:
+        """Answers the MAC address."""
+        network = self._network(request.network_id)
+        options = endpoint_options(request.options)
+        port_bindings(request.options)  # what cannot be published is refused before anything is made
+        addresses = [address for address in (request.ipv4, request.ipv6) if address is not None]
+        if not addresses:
+            raise InvalidInput(
+                "the endpoint has no address",
+                path="Interface.Address",
+                hint="create the network with a subnet",
+            )
+        for address in addresses:
+            if not any(address in subnet.pool for subnet in network.subnets):
+                raise InvalidInput(f"{address} is not in a subnet of the network", path="Interface.Address")
+        mac = checked_mac(request.mac) if request.mac else endpoint_mac(request.endpoint_id, request.ipv4)
+        self._drop_holders(request, addresses)
+        with self._endpoint_locks.held(request.endpoint_id):
+            again = self._realm.endpoints().get(request.endpoint_id)
+            self._realm.put_endpoint(
+                Endpoint(
+                    id=again.id if again is not None else self._realm.new_endpoint_id(),
+                    docker_id=request.endpoint_id,
+                    network_id=request.network_id,
+                    mac=mac,
+                    ipv4=request.ipv4,
+                    ipv6=request.ipv6,
+                    option_labels=options.labels,
+                    tags=options.tags,
+                )
+            )
+        return mac
+
+    def delete_endpoint(self, endpoint_id: str) -> None:
+        """No error if it is not known."""
+        with self._endpoint_locks.held(endpoint_id):
+            endpoint = self._realm.endpoints().get(endpoint_id)
+            if endpoint is not None:
+                self._ports.revoke(endpoint)
+                self._links.delete(host_name(endpoint_id))
+                self._realm.remove_endpoint(endpoint_id)
+            self._sandboxes.pop(endpoint_id, None)
+
+    def endpoint_information(self, endpoint_id: str) -> dict[str, object]:
+        self._endpoint(endpoint_id)
+        return {}
+
+    def join(self, request: EndpointRequest) -> Joined:
+        """Docker moves the interface only after the answer, so that what is in force then is in force before the
+        container's first packet."""
+        with self._endpoint_locks.held(request.endpoint_id):
+            endpoint = self._endpoint(request.endpoint_id)
+            network = self._network(endpoint.network_id)
+            endpoint = self._labeller.label(endpoint, network, self._containers.find(endpoint))
+            plan = self._plan(endpoint, network)
+            ifindex = self._links.create(plan)
+            try:
+                self._attach(ifindex)
+                self._links.open(plan, ifindex)
+                self._put(replace(endpoint, ifname=plan.host_name, ifindex=ifindex))
+            except BaseException:
+                self._links.delete(plan.host_name)
+                raise
+            self._sandboxes[request.endpoint_id] = request.sandbox
+        found = {} if network.internal else gateways(network)
+        return Joined(
+            interface=plan.container_name,
+            gateway=found.get(4) if endpoint.ipv4 is not None else None,
+            gateway6=found.get(6) if endpoint.ipv6 is not None else None,
+        )
+
+    def leave(self, endpoint_id: str) -> None:
+        """No error if it is not known."""
+        with self._endpoint_locks.held(endpoint_id):
+            endpoint = self._realm.endpoints().get(endpoint_id)
+            if endpoint is None:
+                return
+            self._ports.revoke(endpoint)
+            self._links.delete(host_name(endpoint_id))
+            self._realm.put_endpoint(_unlinked(endpoint))
+            self._sandboxes.pop(endpoint_id, None)
+
+    def publish(self, request: EndpointRequest) -> None:
+        """The port map of ProgramExternalConnectivity, in place of what was published before."""
+        bindings = port_bindings(request.options)
+        with self._endpoint_locks.held(request.endpoint_id):
+            endpoint = self._endpoint(request.endpoint_id)
+            if not bindings and not endpoint.ports:
+                return
+            if endpoint.ifindex == 0:
+                raise Conflict("ports of an endpoint that has not joined cannot be published")
+            network = self._network(endpoint.network_id)
+            ports = self._ports.publish(
+                endpoint,
+                bindings,
+                publish_ip=network.publish_ip,
+                sandbox=self._sandboxes.get(request.endpoint_id, ""),
+                ipv6=not request.options.get(NO_IPV6),
+            )
+            try:
+                ipv6 = any(port.host_ip.version == 6 for port in ports)
+                self._links.allow_loopback(endpoint.ifname, endpoint.ifindex, ipv6=ipv6)
+                self._realm.put_endpoint(replace(endpoint, ports=ports))
+            except BaseException:
+                self._ports.revoke(endpoint)
+                raise
+
+    def revoke(self, endpoint_id: str) -> None:
+        """No error if it is not known or publishes nothing."""
+        with self._endpoint_locks.held(endpoint_id):
+            endpoint = self._realm.endpoints().get(endpoint_id)
+            if endpoint is not None and endpoint.ports:
+                self._ports.revoke(endpoint)
+                self._realm.put_endpoint(replace(endpoint, ports=()))
+
+    def waiting(self) -> list[Endpoint]:
+        """Those whose labels are not known yet: they are denied everything."""
+        return [
+            endpoint
+            for endpoint in self._realm.endpoints().values()
+            if endpoint.state is EndpointState.WAITING_FOR_LABELS
+        ]
+
+    def learn(self, endpoint_id: str, facts: ContainerFacts) -> None:
+        """What has become known about a container since its Join, or has changed."""
+        self._relabel(endpoint_id, lambda endpoint, network: self._labeller.label(endpoint, network, facts))
+
+    def set_labels(self, endpoint_id: str, labels: Labels | None) -> None:
+        """Labels that replace what the container says; None goes back to the container's own. Raises NotFound,
+        Unavailable if the container's own cannot be read."""
+        endpoint = self._endpoint(endpoint_id)
+        facts = self._containers.find(endpoint) if endpoint.ifindex else None
+        self._relabel(
+            endpoint_id,
+            lambda endpoint, network: self._labeller.label(
+                replace(endpoint, user_labels=labels), network, facts
+            ),
+        )
+
+    def rename_network(self, network_id: str, name: str) -> None:
+        """Docker tells a network's name to nobody who does not ask."""
+        with self._networks_lock:
+            network = self._realm.networks().get(network_id)
+            if network is not None and network.name != name:
+                self._realm.put_network(replace(network, name=name))
+
+    def _relabel(self, endpoint_id: str, change: Callable[[Endpoint, Network], Endpoint]) -> None:
+        with self._endpoint_locks.held(endpoint_id):
+            endpoint = self._realm.endpoints().get(endpoint_id)
+            network = self._realm.networks().get(endpoint.network_id) if endpoint is not None else None
+            if endpoint is None or network is None or endpoint.ifindex == 0:
+                return  # gone meanwhile
+            try:
+                changed = change(endpoint, network)
+            except Unsupported as error:
+                log.warning(
+                    "a container is denied everything", container=endpoint.container_name, reason=str(error)
+                )
+                return
+            if changed != endpoint:
+                self._put(changed)
+
+    def _put(self, endpoint: Endpoint) -> None:
+        """With the identity of its labels. Asked for only now, because an identity that is asked for is held until
+        an endpoint has it."""
+        if endpoint.state is EndpointState.READY:
+            endpoint = replace(endpoint, identity=self._realm.identify(endpoint.labels))
+        self._realm.put_endpoint(endpoint)
+
+    def _plan(self, endpoint: Endpoint, network: Network) -> LinkPlan:
+        return link_plan(endpoint, network, self._defaults.mtu or self._host.facts().mtu)
+
+    def _network(self, network_id: str) -> Network:
+        network = self._realm.networks().get(network_id)
+        if network is None:
+            raise NotFound(
+                f"ciliate has no record of network {network_id[:12]}",
+                hint="its state directory was emptied; remove the network and create it again",
+            )
+        return network
+
+    def _endpoint(self, endpoint_id: str) -> Endpoint:
+        endpoint = self._realm.endpoints().get(endpoint_id)
+        if endpoint is None:
+            raise NotFound(
+                f"ciliate has no record of endpoint {endpoint_id[:12]}", hint="start the container again"
+            )
+        return endpoint
+
+    def _drop_holders(self, request: EndpointRequest, addresses: list[IPAddress]) -> None:
+        """Docker gives an address to one endpoint only: who had it before is gone, without a word to us."""
+        for other in list(self._realm.endpoints().values()):
+            if other.docker_id != request.endpoint_id and any(
+                address in other.addresses for address in addresses
+            ):
+                log.info(
+                    "removing an endpoint whose address Docker gave to another", endpoint=other.docker_id[:12]
+                )
+                self.delete_endpoint(other.docker_id)
+
+    def _serve_all(self) -> None:
+        self._host.serve(list(self._realm.networks().values()))
+
+
+def _unlinked(endpoint: Endpoint) -> Endpoint:
+    """As it was before its Join."""
+    return replace(
+        endpoint,
+        ifname="",
+        ifindex=0,
+        container_id="",
+        container_name="",
+        labels=Labels(),
+        info_labels=Labels(),
+        identity=int(Reserved.INIT),
+        state=EndpointState.CREATED,
+        ports=(),
+    )
+
+
+def _check_subnets(request: NetworkRequest, internal: bool, mtu: int) -> None:
+    if not request.subnets:
+        raise InvalidInput("the network has no subnet", hint="use --ipam-driver ciliate, or give --subnet")
+    for subnet in request.subnets:
+        if subnet.pool.prefixlen == 0:
+            raise InvalidInput(
+                f"{subnet.pool} is no subnet of a network", path="--subnet", hint="use --ipam-driver ciliate"
+            )
+        if subnet.gateway is None and not internal:
+            raise InvalidInput(
+                f"the IPAM driver gave no gateway for {subnet.pool}", hint="use --ipam-driver ciliate"
+            )
+        if subnet.pool.version == 6 and 0 < mtu < SMALLEST_MTU6:
+            raise InvalidInput(
+                f"an MTU of {mtu} is too small for IPv6", path="ciliate.mtu", hint="1280 at least"
+            )
+
+
+def _check_overlap(request: NetworkRequest, known: Iterable[Network]) -> None:
+    for network in known:
+        if network.docker_id == request.network_id:
+            continue
+        for theirs in network.subnets:
+            for ours in request.subnets:
+                if _overlap(ours.pool, theirs.pool):
+                    raise Conflict(
+                        f"{ours.pool} overlaps {theirs.pool} of network {network.name or network.docker_id[:12]}",
+                        path="--subnet",
+                        hint="choose another subnet",
+                    )
+
+
+def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    return one.version == other.version and (one.network_address in other or other.network_address in one)
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    """While something else is already being reported."""
+    try:
+        action()
+    except CiliateError as error:
+        log.warning("could not be undone completely", reason=str(error))
