@@ -58,7 +58,7 @@ class ContainerPrograms:
 
 def attach(ifindex: int, from_container: int, to_container: int, *, tcx: bool | None = None) -> None:
     """Both programs, in place of older ones of ours; nothing happens to those that are attached
-    already. `tcx` None: as the kernel can. OSError (ENODEV) if the interface is gone."""
+    already. `tcx` None, here and below: as the kernel can. OSError (ENODEV) if the interface is gone."""
     programs = {FROM_CONTAINER: from_container, TO_CONTAINER: to_container}
     if has_tcx(ifindex) if tcx is None else tcx:
         for name, program in programs.items():
@@ -67,26 +67,23 @@ def attach(ifindex: int, from_container: int, to_container: int, *, tcx: bool | 
         _attach_clsact(ifindex, programs)
 
 
-def detach(ifindex: int) -> None:
-    """Take our programs off, however they are attached; an interface without any, or one that is
-    gone, is no error."""
+def detach(ifindex: int, *, tcx: bool | None = None) -> None:
+    """Take our programs off; an interface without any, or one that is gone, is no error."""
     try:
-        if has_tcx(ifindex):
-            for name, where in _TCX.items():
-                for number in _ours(ifindex, name):
-                    with _program(number) as program:
-                        syscall.detach_program(program, ifindex, where)
-        _detach_clsact(ifindex)
+        if has_tcx(ifindex) if tcx is None else tcx:
+            _detach_tcx(ifindex)
+        else:
+            _detach_clsact(ifindex)
     except OSError as error:
         if error.errno != errno.ENODEV:
             raise
 
 
-def attached(ifindex: int) -> bool:
+def attached(ifindex: int, *, tcx: bool | None = None) -> bool:
     """Whether both of our programs judge what passes the interface. False if it is gone."""
     try:
-        if has_tcx(ifindex) and all(_ours(ifindex, name) for name in _TCX):
-            return True
+        if has_tcx(ifindex) if tcx is None else tcx:
+            return all(_ours(ifindex, name) for name in _TCX)
         return _clsact_filters(ifindex) == set(_CLSACT.values())
     except OSError as error:
         if error.errno == errno.ENODEV:
@@ -107,6 +104,13 @@ def _attach_tcx(ifindex: int, name: str, program: int) -> None:
     for number in present:
         with _program(number) as superfluous:
             syscall.detach_program(superfluous, ifindex, _TCX[name])
+
+
+def _detach_tcx(ifindex: int) -> None:
+    for name, where in _TCX.items():
+        for number in _ours(ifindex, name):
+            with _program(number) as program:
+                syscall.detach_program(program, ifindex, where)
 
 
 def _ours(ifindex: int, name: str) -> list[int]:

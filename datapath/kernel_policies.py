@@ -109,13 +109,24 @@ class KernelPolicies:
         inner = KernelMap("policies/inner", fd, spec.key_size, spec.value_size, spec.max_entries)
         return KernelTable(inner, POLICY, trie=True)
 
+    def _descriptor(self, slot: int) -> int | None:
+        while True:
+            number = self._outer.get(encode_number(slot))
+            if number is None:
+                return None
+            try:
+                return syscall.map_by_id(decode_number(number))
+            except OSError as error:
+                # The writer put another map in its place: look again.
+                if error.errno != errno.ENOENT:
+                    raise
+
     @contextmanager
     def _open(self, slot: int) -> Iterator[KernelTable[PolicyKey, PolicyEntry] | None]:
-        number = self._outer.get(encode_number(slot))
-        if number is None:
+        fd = self._descriptor(slot)
+        if fd is None:
             yield None
             return
-        fd = syscall.map_by_id(decode_number(number))
         try:
             yield self._table(fd)
         finally:

@@ -77,9 +77,9 @@ def send(ifname: str, count: int) -> None:
 @in_own_netns
 def test_each_program_sees_the_packets_of_its_direction(programs: tuple[Counted, Counted], tcx: bool) -> None:
     ifindex, (first, _) = make_veth(), programs
-    assert not attached(ifindex)
+    assert not attached(ifindex, tcx=tcx)
     attach(ifindex, first.from_container, first.to_container, tcx=tcx)
-    assert attached(ifindex)
+    assert attached(ifindex, tcx=tcx)
     send("bc0", 3)
     send("bh0", 2)
     assert first.seen() == (3, 2)
@@ -122,11 +122,11 @@ def test_new_programs_take_the_place_of_old_ones(programs: tuple[Counted, Counte
 def test_detached_means_gone(programs: tuple[Counted, Counted], tcx: bool) -> None:
     ifindex, (first, _) = make_veth(), programs
     attach(ifindex, first.from_container, first.to_container, tcx=tcx)
-    detach(ifindex)
-    assert not attached(ifindex)
+    detach(ifindex, tcx=tcx)
+    assert not attached(ifindex, tcx=tcx)
     send("bc0", 1)
     assert first.seen() == (0, 0)
-    detach(ifindex)
+    detach(ifindex, tcx=tcx)
 
 
 @in_own_netns
@@ -149,7 +149,7 @@ def test_programs_stay_attached_when_nobody_holds_them(tcx: bool) -> None:
     dropping = Counted(DROP)
     attach(ifindex, dropping.from_container, dropping.to_container, tcx=tcx)
     dropping.close()
-    assert attached(ifindex)
+    assert attached(ifindex, tcx=tcx)
     with pytest.raises(OSError, match="No buffer space available"):
         send("bh0", 1)
 
@@ -159,5 +159,5 @@ def test_an_interface_that_is_gone(programs: tuple[Counted, Counted], tcx: bool)
     first, _ = programs
     with pytest.raises(OSError, match="No such device"):
         attach(4711, first.from_container, first.to_container, tcx=tcx)
-    detach(4711)
-    assert not attached(4711)
+    detach(4711, tcx=tcx)
+    assert not attached(4711, tcx=tcx)
