@@ -45,7 +45,7 @@ class Flows:
             limit = CHUNK if query.follow else min(CHUNK, end - cursor.position)
             missed, records = cursor.take(limit)
             if missed:
-                self._metrics.lost("reader", missed)
+                self._metrics.lost["reader"] += missed
                 yield to_line(Lost(time.time_ns(), missed, "reader"))
             chunk = b"".join(to_line(record) for record in records if query.wants(record))
             if chunk:
