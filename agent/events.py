@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.resolution import Resolution
-from driver.hostview import HostView
+from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint
 from model.network import Network
 
@@ -43,7 +43,14 @@ class PolicyResolved:
 class HostChanged:
     """Addresses, uplinks or other networks of the host."""
 
-    host: HostView
+    host: HostFacts
 
 
-Event = NetworkPut | NetworkRemoved | EndpointPut | EndpointRemoved | PolicyResolved | HostChanged
+@dataclass(frozen=True, slots=True)
+class SlotsWanted:
+    """Have empty policy maps ready for identities to come."""
+
+
+Event = (
+    NetworkPut | NetworkRemoved | EndpointPut | EndpointRemoved | PolicyResolved | HostChanged | SlotsWanted
+)

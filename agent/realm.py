@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from agent.events import EndpointPut, EndpointRemoved, Event, NetworkPut, NetworkRemoved
+from agent.journal import Journal
 from agent.loop import Loop, Priority
 from agent.state import State
 from model.endpoint import Endpoint
@@ -24,10 +25,13 @@ class AgentRealm:
     """Records come first, so that an agent that dies half-way finds them; the kernel follows. A refusal takes
     the record back. Numbers are given out in turn, so that none is reused at once."""
 
-    def __init__(self, loop: Loop[State, Event], records: LocalStore, identities: IdentityAllocator) -> None:
+    def __init__(
+        self, loop: Loop[State, Event], records: LocalStore, identities: IdentityAllocator, journal: Journal
+    ) -> None:
         self._loop = loop
         self._records = records
         self._identities = identities
+        self._journal = journal
         self._lock = threading.Lock()
         state = loop.state
         self._taken = {endpoint.id for endpoint in state.endpoints.values()}
@@ -68,6 +72,7 @@ class AgentRealm:
             if promised:
                 self._release(endpoint.identity)
             raise
+        self._journal.write(endpoint.docker_id, told(before, endpoint))
         if before is not None and (promised or before.identity != endpoint.identity):
             self._release(before.identity)
 
@@ -116,3 +121,21 @@ class AgentRealm:
         with self._lock:
             self._promised[number] += 1
         return number
+
+
+def told(before: Endpoint | None, after: Endpoint) -> str:
+    """What changed, for people."""
+    if before is None:
+        return f"created with {' and '.join(map(str, after.addresses))}"
+    parts = []
+    if after.ifindex != before.ifindex:
+        parts.append(f"linked as {after.ifname}" if after.ifindex else "link removed")
+    if after.container_name != before.container_name and after.container_name:
+        parts.append(f"is container {after.container_name}")
+    if after.state != before.state:
+        parts.append(str(after.state))
+    if after.identity != before.identity:
+        parts.append(f"identity {before.identity} -> {after.identity} ({', '.join(after.labels.texts())})")
+    if after.ports != before.ports:
+        parts.append(f"publishes {len(after.ports)} ports")
+    return "; ".join(parts) or "unchanged"

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.state import State
 from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry
+from ipam_driver.host_pool import PoolStatus
 from model.endpoint import Endpoint, EndpointState
 from model.errors import InvalidInput, NotFound
 from model.flow import Direction, DropReason
@@ -107,7 +108,6 @@ def identities_in_use(state: State) -> list[View]:
 
 
 def addresses(entries: Mapping[Any, IpcacheEntry]) -> list[View]:
-    ordered = sorted(entries.items(), key=lambda item: (item[0].version, item[0]))
     return [
         {
             "prefix": str(prefix),
@@ -116,8 +116,27 @@ def addresses(entries: Mapping[Any, IpcacheEntry]) -> list[View]:
             "ifindex": entry.ifindex,
             "endpoint": entry.id,
         }
-        for prefix, entry in ordered
+        for prefix, entry in ordered(entries)
     ]
+
+
+def ordered(entries: Mapping[Any, IpcacheEntry]) -> list[tuple[Any, IpcacheEntry]]:
+    return sorted(entries.items(), key=lambda item: (item[0].version, item[0]))
+
+
+def pool(state: State, status: PoolStatus) -> View:
+    """`network`: whose it is; empty while Docker makes or removes one."""
+    owners = [
+        network.name or network.docker_id[:12]
+        for network in state.networks.values()
+        if any(subnet.pool == status.pool for subnet in network.subnets)
+    ]
+    return {
+        "pool": str(status.pool),
+        "network": owners[0] if owners else "",
+        "size": status.size,
+        "used": status.used,
+    }
 
 
 def endpoint_entry(ifindex: int, entry: EndpointEntry) -> View:

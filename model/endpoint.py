@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from model.identity import Reserved
 from model.labels import Labels
-from model.network import IPAddress
+from model.network import IPAddress, IPNetwork
 
 
 class EndpointState(StrEnum):
@@ -61,3 +61,8 @@ class Endpoint:
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
         return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
+
+    @property
+    def prefixes(self) -> tuple[IPNetwork, ...]:
+        """The addresses, as prefixes of whole length."""
+        return tuple(ip_network(address) for address in self.addresses)

@@ -46,7 +46,7 @@ class Repository:
 def _carries(rule: Rule, labels: Labels) -> bool:
     return all(
         any(
-            own.value == label.value and ANY in (label.source, own.source) or own == label
+            (own.value == label.value and ANY in (label.source, own.source)) or own == label
             for own in rule.labels.with_key(label.key)
         )
         for label in labels

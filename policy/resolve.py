@@ -41,6 +41,8 @@ class Filter:
 class SubjectPolicy:
     filters: tuple[Filter, ...]
     enforced: frozenset[Direction]
+    selectors: frozenset[Selector]
+    """Every one that a filter has."""
 
     @property
     def ingress_enforced(self) -> bool:
@@ -50,18 +52,18 @@ class SubjectPolicy:
     def egress_enforced(self) -> bool:
         return Direction.EGRESS in self.enforced
 
-    def selectors(self) -> set[Selector]:
-        return {part.peer for part in self.filters if part.peer is not None}
-
-
 def resolve(
     repository: Repository, subject: Labels, *, mode: Enforcement = Enforcement.DEFAULT
 ) -> SubjectPolicy:
     if mode is Enforcement.NEVER:
-        return SubjectPolicy((), frozenset())
+        return SubjectPolicy((), frozenset(), frozenset())
     rules = [rule for rule in repository.rules() if rule.subject.matches(subject)]
     filters = dict.fromkeys(part for rule in rules for part in _filters(rule))
-    return SubjectPolicy(tuple(filters), enforced(rules, subject, mode))
+    return SubjectPolicy(
+        filters=tuple(filters),
+        enforced=enforced(rules, subject, mode),
+        selectors=frozenset(part.peer for part in filters if part.peer is not None),
+    )
 
 
 def enforced(rules: list[Rule], subject: Labels, mode: Enforcement) -> frozenset[Direction]:

@@ -1,0 +1,94 @@
+"""PURE. All that the kernel should hold for a state, and what to do where it holds something else.
+
+`step` gets there in small moves, this in one: at start, after a failure, and in a test that asserts that both ways
+agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.entries import endpoint_entry
+from agent.operations import (
+    BumpEpoch,
+    DeleteAddresses,
+    DeleteDevices,
+    DeleteEndpoint,
+    Operation,
+    PutAddresses,
+    PutDevices,
+    PutEndpoint,
+    ReplacePolicies,
+)
+from agent.state import State
+from datapath.tables import Datapath, DeviceClass, EndpointEntry, IpcacheEntry
+from model.network import IPNetwork
+from policy.mapstate import MapState, map_state
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    endpoints: Mapping[int, EndpointEntry] = field(default_factory=dict)
+    addresses: Mapping[IPNetwork, IpcacheEntry] = field(default_factory=dict)
+    devices: Mapping[int, int] = field(default_factory=dict)
+    policies: Mapping[int, MapState] = field(default_factory=dict)
+    """By slot. A slot of nobody holds an empty map or none: it decides nothing."""
+
+
+def desired(state: State) -> Desired:
+    return Desired(
+        endpoints={
+            endpoint.ifindex: endpoint_entry(
+                endpoint, state.networks[endpoint.network_id], state.subjects[endpoint.identity].slot
+            )
+            for endpoint in state.endpoints.values()
+            if endpoint.ifindex
+        },
+        addresses=state.ipcache.effective(),
+        devices=dict.fromkeys(state.host.uplinks, int(DeviceClass.UPLINK)),
+        policies={
+            subject.slot: map_state(subject.policy, state.select) for subject in state.subjects.values()
+        },
+    )
+
+
+def realized(datapath: Datapath, slots: int) -> Desired:
+    """What the kernel holds now, in the first `slots` slots."""
+    policies = {slot: datapath.policy(slot) for slot in range(1, slots)}
+    return Desired(
+        endpoints=dict(datapath.endpoints.items()),
+        addresses=dict(datapath.ipcache.items()),
+        devices=dict(datapath.devices.items()),
+        policies={slot: entries for slot, entries in policies.items() if entries},
+    )
+
+
+def diff(want: Desired, have: Desired) -> list[Operation]:
+    """Policies first, so that no address gets an identity before its verdicts are there; deletions last. Any
+    difference at all makes every flow be judged anew."""
+    operations: list[Operation] = []
+    policies: dict[int, MapState] = {
+        slot: entries for slot, entries in want.policies.items() if have.policies.get(slot) != entries
+    }
+    policies.update({slot: {} for slot in have.policies.keys() - want.policies.keys()})
+    if policies:
+        operations.append(ReplacePolicies(policies))
+    operations.extend(
+        PutEndpoint(ifindex, entry)
+        for ifindex, entry in want.endpoints.items()
+        if have.endpoints.get(ifindex) != entry
+    )
+    puts = {prefix: entry for prefix, entry in want.addresses.items() if have.addresses.get(prefix) != entry}
+    if puts:
+        operations.append(PutAddresses(puts))
+    devices = {index: kind for index, kind in want.devices.items() if have.devices.get(index) != kind}
+    if devices:
+        operations.append(PutDevices(devices))
+    if gone := tuple(have.addresses.keys() - want.addresses.keys()):
+        operations.append(DeleteAddresses(gone))
+    operations.extend(DeleteEndpoint(ifindex) for ifindex in have.endpoints.keys() - want.endpoints.keys())
+    if lost := tuple(have.devices.keys() - want.devices.keys()):
+        operations.append(DeleteDevices(lost))
+    if operations:
+        operations.append(BumpEpoch())
+    return operations

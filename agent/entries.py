@@ -1,0 +1,60 @@
+"""PURE. The datapath's entries for an endpoint and for the host."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from agent.state import State
+from datapath.tables import EndpointEntry, EndpointFlag, IpcacheEntry
+from model.endpoint import Endpoint
+from model.identity import Reserved
+from model.network import IPNetwork, Network
+
+
+def flags_of(network: Network) -> EndpointFlag:
+    flags = EndpointFlag(0)
+    if not network.host:
+        flags |= EndpointFlag.NO_HOST
+    if network.internal or not network.world:
+        flags |= EndpointFlag.NO_WORLD
+    if not network.inter_container:
+        flags |= EndpointFlag.NO_CONTAINERS
+    return flags
+
+
+def endpoint_entry(endpoint: Endpoint, network: Network, slot: int) -> EndpointEntry:
+    return EndpointEntry(
+        identity=endpoint.identity,
+        network=network.number,
+        policy=slot,
+        flags=flags_of(network),
+        ipv4=endpoint.ipv4,
+        ipv6=endpoint.ipv6,
+        id=endpoint.id,
+        mac=endpoint.mac,
+    )
+
+
+def address_entry(endpoint: Endpoint, network: Network, slot: int) -> IpcacheEntry:
+    return IpcacheEntry(
+        identity=endpoint.identity,
+        network=network.number,
+        ifindex=endpoint.ifindex,
+        policy=slot,
+        flags=flags_of(network),
+        id=endpoint.id,
+        mac=endpoint.mac,
+    )
+
+
+def host_addresses(state: State) -> dict[IPNetwork, IpcacheEntry]:
+    """The host's own addresses, and the gateways of its networks, which it has too."""
+    gateways = {
+        subnet.gateway
+        for network in state.networks.values()
+        for subnet in network.subnets
+        if subnet.gateway is not None
+    }
+    return {
+        ip_network(address): IpcacheEntry(int(Reserved.HOST)) for address in state.host.addresses | gateways
+    }

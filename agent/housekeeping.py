@@ -1,0 +1,68 @@
+"""What has to be done now and then, away from every container's start."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+
+from agent.events import Event, SlotsWanted
+from agent.loop import Loop
+from agent.state import State
+from datapath.tables import Datapath
+from model.network import IPAddress
+from store.identities import IdentityAllocator
+
+log = structlog.get_logger("housekeeping")
+
+TICK_SECONDS = 1.0
+CONNTRACK_SECONDS = 30.0
+IDENTITY_SECONDS = 60.0
+
+
+class Housekeeping:
+    """Spare policy maps every second when some were used; conntrack's expired entries and those of addresses that
+    are gone; identities that nobody has any more."""
+
+    def __init__(self, loop: Loop[State, Event], datapath: Datapath, identities: IdentityAllocator) -> None:
+        self._loop = loop
+        self._datapath = datapath
+        self._identities = identities
+        self._addresses: set[IPAddress] = set()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        self._addresses = self._living()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = {self._conntrack: time.monotonic(), self._identities_gone: time.monotonic() + IDENTITY_SECONDS}
+        every = {self._conntrack: CONNTRACK_SECONDS, self._identities_gone: IDENTITY_SECONDS}
+        while not self._stopping.wait(TICK_SECONDS):
+            for task in (self._spare_maps, *(task for task, when in due.items() if when <= time.monotonic())):
+                if task in every:
+                    due[task] = time.monotonic() + every[task]
+                try:
+                    task()
+                except Exception as error:
+                    log.warning("not done", task=task.__name__.strip("_"), error=str(error))
+
+    def _spare_maps(self) -> None:
+        self._loop.call(SlotsWanted())
+
+    def _conntrack(self) -> None:
+        living = self._living()
+        gone, self._addresses = self._addresses - living, living
+        self._datapath.collect_conntrack(time.monotonic_ns(), gone)
+
+    def _identities_gone(self) -> None:
+        self._identities.collect()
+
+    def _living(self) -> set[IPAddress]:
+        return {address for endpoint in self._loop.state.endpoints.values() for address in endpoint.addresses}

@@ -1,0 +1,57 @@
+"""PURE. What a whole new set of rules means for a snapshot of the state. The expensive half of a policy change,
+done outside the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from identity.cidr import CidrIdentities
+
+from agent.state import State
+from model.labels import Labels
+from model.network import IPNetwork
+from policy.mapstate import MapState, map_state
+from policy.repository import Repository
+from policy.resolve import SubjectPolicy, resolve
+from policy.selections import Selections
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """`seen`: the identities of the snapshot. `selections`: with the added prefixes' identities, and still with the
+    removed ones, so that no address is without a verdict before it has lost its identity. `maps` and `policies`
+    by local identity."""
+
+    repository: Repository
+    cidrs: CidrIdentities
+    removed: Mapping[int, IPNetwork]
+    seen: Mapping[int, Labels]
+    selections: Selections
+    policies: Mapping[int, SubjectPolicy]
+    maps: Mapping[int, MapState]
+
+
+def resolve_all(state: State, repository: Repository) -> Resolution:
+    prefixes = {
+        prefix
+        for rule in repository.rules()
+        for selector in rule.cidr_selectors()
+        for prefix in selector.prefixes()
+    }
+    cidrs, added, removed = state.cidrs.with_prefixes(prefixes)
+    policies = {
+        identity: resolve(repository, subject.labels, mode=subject.mode)
+        for identity, subject in state.subjects.items()
+    }
+    selectors = {selector for policy in policies.values() for selector in policy.selectors}
+    selections = state.selections.with_identities(added).only(selectors)
+    return Resolution(
+        repository=repository,
+        cidrs=cidrs,
+        removed=removed,
+        seen=state.selections.identities,
+        selections=selections,
+        policies=policies,
+        maps={identity: map_state(policy, selections.select) for identity, policy in policies.items()},
+    )

@@ -1,0 +1,71 @@
+"""PURE. The whole state of a node, immutable: what the writer owns and everybody else reads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from identity.cidr import CidrIdentities
+from identity.ipcache import Ipcache
+from immutables import Map
+
+from agent.slots import Slots
+from datapath.tables import IpcacheEntry
+from driver.hostfacts import HostFacts
+from model.endpoint import Endpoint
+from model.identity import Reserved
+from model.labels import Labels
+from model.network import IPNetwork, Network
+from policy.repository import Repository
+from policy.resolve import Enforcement, SubjectPolicy
+from policy.selections import Selections
+from policy.selector import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A local identity in use: all endpoints that have it share one policy and its slot in the datapath."""
+
+    labels: Labels
+    mode: Enforcement
+    slot: int
+    endpoints: int
+    policy: SubjectPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    enforcement: Enforcement = Enforcement.DEFAULT
+    pools: tuple[IPNetwork, ...] = ()
+    """What networks may be cut from: never world, even where no network is."""
+    networks: Map[str, Network] = field(default_factory=Map)
+    endpoints: Map[str, Endpoint] = field(default_factory=Map)
+    subjects: Map[int, Subject] = field(default_factory=Map)
+    selections: Selections = field(default_factory=Selections)
+    """Every known identity, and which selector selects it."""
+    cidrs: CidrIdentities = field(default_factory=CidrIdentities)
+    ipcache: Ipcache[IpcacheEntry] = field(default_factory=Ipcache)
+    repository: Repository = field(default_factory=Repository)
+    host: HostFacts = field(default_factory=HostFacts)
+    slots: Slots = field(default_factory=Slots)
+    prepared: int = 0
+    """The last slot that is known to have a map, be it empty."""
+    remembered: Map[int, int] = field(default_factory=Map)
+    """Slots that identities had before a restart: they must keep them, because endpoint entries in the kernel
+    point there while everything else is being put back."""
+
+    def select(self, selector: Selector) -> Collection[int]:
+        return self.selections.select(selector)
+
+    def known_identities(self) -> Mapping[int, Labels]:
+        return self.selections.identities
+
+    def mode_of(self, network: Network | None) -> Enforcement:
+        """A network may insist on enforcement; the node may have switched it off for all."""
+        if network is not None and network.enforcement_always and self.enforcement is Enforcement.DEFAULT:
+            return Enforcement.ALWAYS
+        return self.enforcement
+
+
+RESERVED = {int(reserved): reserved.labels for reserved in Reserved if reserved is not Reserved.UNKNOWN}
+"""Identities that every node knows from the start."""

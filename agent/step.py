@@ -1,0 +1,312 @@
+"""PURE. One event changes the state and says what the kernel has to do for it.
+
+The cost is that of what the event touches: a container whose labels are known already costs an endpoint entry
+and its addresses, whatever else exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from identity.ipcache import Changes, Owner
+
+from agent.entries import address_entry, endpoint_entry, host_addresses
+from agent.events import (
+    EndpointPut,
+    EndpointRemoved,
+    Event,
+    HostChanged,
+    NetworkPut,
+    NetworkRemoved,
+    PolicyResolved,
+    SlotsWanted,
+)
+from agent.operations import (
+    BumpEpoch,
+    DeleteAddresses,
+    DeleteDevices,
+    DeleteEndpoint,
+    EditPolicy,
+    Operation,
+    PutAddresses,
+    PutDevices,
+    PutEndpoint,
+    ReplacePolicies,
+)
+from agent.slots import LAST_SLOT
+from agent.state import RESERVED, State, Subject
+from datapath.tables import DeviceClass, IpcacheEntry
+from driver.hostfacts import HostFacts
+from model.endpoint import Endpoint
+from model.errors import Conflict, NotFound
+from model.identity import Reserved
+from model.labels import Labels
+from model.network import IPNetwork, Network
+from policy.mapstate import MapState, PolicyKey, identity_delta, map_state
+from policy.resolve import resolve
+
+Step = tuple[State, list[Operation]]
+
+SPARE_SLOTS = 64
+"""Empty policy maps kept ready: publishing one waits until no program uses what was there, 8-16 ms, which no
+container's start should pay."""
+
+
+def step(state: State, event: Event) -> Step:
+    match event:
+        case NetworkPut(network):
+            return _put_network(state, network)
+        case NetworkRemoved(docker_id):
+            return _remove_network(state, docker_id)
+        case EndpointPut(endpoint):
+            return _put_endpoint(state, endpoint)
+        case EndpointRemoved(docker_id):
+            return _remove_endpoint(state, docker_id)
+        case PolicyResolved():
+            return _take_policy(state, event)
+        case HostChanged(host):
+            return _change_host(state, host)
+        case SlotsWanted():
+            return _prepare_slots(state)
+
+
+def _put_network(state: State, network: Network) -> Step:
+    """Its pools are unknown until an endpoint has an address of them; its gateways are the host."""
+    after = replace(state, networks=state.networks.set(network.docker_id, network))
+    return _readdress(state, after)
+
+
+def _remove_network(state: State, docker_id: str) -> Step:
+    if docker_id not in state.networks:
+        return state, []
+    living = [found for found in state.endpoints.values() if found.network_id == docker_id]
+    if living:
+        raise Conflict(
+            f"the network still has {len(living)} endpoints",
+            hint="stop its containers: " + ", ".join(found.container_name for found in living[:5]),
+        )
+    after = replace(state, networks=state.networks.delete(docker_id))
+    return _readdress(state, after)
+
+
+def _change_host(state: State, host: HostFacts) -> Step:
+    after, operations = _readdress(state, replace(state, host=host))
+    devices = {index: int(DeviceClass.UPLINK) for index in host.uplinks if index not in state.host.uplinks}
+    gone = tuple(index for index in state.host.uplinks if index not in host.uplinks)
+    if devices:
+        operations.append(PutDevices(devices))
+    if gone:
+        operations.append(DeleteDevices(gone))
+    if (devices or gone) and not operations.count(BumpEpoch()):
+        operations.append(BumpEpoch())
+    return after, operations
+
+
+def _readdress(before: State, after: State) -> Step:
+    """The ipcache follows the networks' pools and gateways and what the host has."""
+    ipcache = after.ipcache
+    changes = Changes[IpcacheEntry]()
+    for owner, old, new in (
+        (Owner.POOL, _pools(before), _pools(after)),
+        (Owner.HOST, host_addresses(before), host_addresses(after)),
+        (Owner.UNMANAGED, _unmanaged(before), _unmanaged(after)),
+    ):
+        put = {prefix: entry for prefix, entry in new.items() if old.get(prefix) != entry}
+        ipcache, more = ipcache.put_many(owner, put)
+        changes = changes.then(more)
+        ipcache, more = ipcache.remove_many(owner, old.keys() - new.keys())
+        changes = changes.then(more)
+    return replace(after, ipcache=ipcache), _address_operations(changes)
+
+
+def _pools(state: State) -> dict[IPNetwork, IpcacheEntry]:
+    pools = dict.fromkeys(state.pools, IpcacheEntry(int(Reserved.UNKNOWN)))
+    for network in state.networks.values():
+        for subnet in network.subnets:
+            pools[subnet.pool] = IpcacheEntry(int(Reserved.UNKNOWN), network=network.number)
+    return pools
+
+
+def _unmanaged(state: State) -> dict[IPNetwork, IpcacheEntry]:
+    return dict.fromkeys(state.host.unmanaged, IpcacheEntry(int(Reserved.UNMANAGED)))
+
+
+def _address_operations(changes: Changes[IpcacheEntry]) -> list[Operation]:
+    operations: list[Operation] = []
+    if changes.puts:
+        operations.append(PutAddresses(changes.puts))
+    if changes.deletes:
+        operations.append(DeleteAddresses(changes.deletes))
+    if changes.narrowing:
+        operations.append(BumpEpoch())
+    return operations
+
+
+def _put_endpoint(state: State, endpoint: Endpoint) -> Step:
+    network = state.networks.get(endpoint.network_id)
+    if network is None:
+        raise NotFound(
+            f"no network {endpoint.network_id[:12]}",
+            hint="it was made while ciliate was not there, or its state was lost: remove and create it again",
+        )
+    before = state.endpoints.get(endpoint.docker_id)
+    state = replace(state, endpoints=state.endpoints.set(endpoint.docker_id, endpoint))
+    if not endpoint.ifindex:
+        return state, []
+    same = before is not None and before.ifindex and before.identity == endpoint.identity
+    operations: list[Operation] = []
+    if not same:
+        state, operations = _join(state, endpoint.identity, endpoint.labels, network)
+    slot = state.subjects[endpoint.identity].slot
+    operations.append(PutEndpoint(endpoint.ifindex, endpoint_entry(endpoint, network, slot)))
+    entry = address_entry(endpoint, network, slot)
+    ipcache, changes = state.ipcache.put_many(Owner.ENDPOINT, dict.fromkeys(endpoint.prefixes, entry))
+    state = replace(state, ipcache=ipcache)
+    operations.extend(_address_operations(changes))
+    if before is not None and before.ifindex:
+        if before.ifindex != endpoint.ifindex:
+            operations.append(DeleteEndpoint(before.ifindex))
+        if not same:
+            state, more = _leave(state, before.identity)
+            operations.extend(more)
+    return state, operations
+
+
+def _remove_endpoint(state: State, docker_id: str) -> Step:
+    endpoint = state.endpoints.get(docker_id)
+    if endpoint is None:
+        return state, []
+    state = replace(state, endpoints=state.endpoints.delete(docker_id))
+    if not endpoint.ifindex:
+        return state, []
+    ipcache, changes = state.ipcache.remove_many(Owner.ENDPOINT, endpoint.prefixes)
+    state = replace(state, ipcache=ipcache)
+    operations: list[Operation] = [*_address_operations(changes), DeleteEndpoint(endpoint.ifindex)]
+    state, more = _leave(state, endpoint.identity)
+    return state, [*operations, *more]
+
+
+def _join(state: State, identity: int, labels: Labels, network: Network) -> Step:
+    """One more endpoint has this identity; the first one brings its policy."""
+    subject = state.subjects.get(identity)
+    if subject is not None:
+        more = replace(subject, endpoints=subject.endpoints + 1)
+        return replace(state, subjects=state.subjects.set(identity, more)), []
+    labels = RESERVED.get(identity, labels)
+    slot, slots = (
+        (state.remembered[identity], state.slots) if identity in state.remembered else state.slots.take()
+    )
+    mode = state.mode_of(network)
+    policy = resolve(state.repository, labels, mode=mode)
+    operations: list[Operation] = []
+    selections = state.selections.keeping(policy.selectors)
+    if identity not in selections.identities:
+        selections = selections.with_identities({identity: labels})
+        operations = _introduce(state, identity, labels, gone=False)
+    operations.insert(0, EditPolicy(slot, map_state(policy, selections.select)))
+    subjects = state.subjects.set(identity, Subject(labels, mode, slot, 1, policy))
+    return replace(state, subjects=subjects, selections=selections, slots=slots), operations
+
+
+def _leave(state: State, identity: int) -> Step:
+    """One endpoint fewer has this identity; the last one takes its policy along. The slot keeps an empty map, for
+    the next who needs one."""
+    subject = state.subjects[identity]
+    if subject.endpoints > 1:
+        fewer = replace(subject, endpoints=subject.endpoints - 1)
+        return replace(state, subjects=state.subjects.set(identity, fewer)), []
+    keys = tuple(map_state(subject.policy, state.select))
+    state = replace(
+        state,
+        subjects=state.subjects.delete(identity),
+        slots=state.slots.give_back(subject.slot),
+        remembered=state.remembered.delete(identity) if identity in state.remembered else state.remembered,
+    )
+    operations: list[Operation] = [EditPolicy(subject.slot, {}, keys)]
+    if identity not in RESERVED:
+        operations.extend(_introduce(state, identity, subject.labels, gone=True))
+        state = replace(state, selections=state.selections.without_identities([identity]))
+    return state, operations
+
+
+def _prepare_slots(state: State) -> Step:
+    if state.prepared >= min(state.slots.fresh + SPARE_SLOTS // 2, LAST_SLOT):
+        return state, []
+    first, last = max(state.slots.fresh, state.prepared + 1), min(state.slots.fresh + SPARE_SLOTS, LAST_SLOT)
+    empty: dict[int, MapState] = {slot: {} for slot in range(first, last + 1)}
+    return replace(state, prepared=last), [ReplacePolicies(empty)]
+
+
+def _introduce(state: State, identity: int, labels: Labels, *, gone: bool) -> list[Operation]:
+    """Tell the policies that select this identity that it came, or that it is gone."""
+    matching = set(state.selections.matching(labels))
+    operations: list[Operation] = []
+    if not matching:
+        return operations
+    for subject in state.subjects.values():
+        if matching.isdisjoint(subject.policy.selectors):
+            continue
+        entries = identity_delta(subject.policy, identity, labels)
+        if entries:
+            operations.append(
+                EditPolicy(subject.slot, {}, tuple(entries)) if gone else EditPolicy(subject.slot, entries)
+            )
+    return operations
+
+
+def _take_policy(state: State, event: PolicyResolved) -> Step:
+    """New rules for everybody. Endpoints that came or went since the snapshot are resolved here."""
+    found = event.resolution
+    selections, maps = found.selections, found.maps
+    policies = {
+        identity: found.policies.get(identity) or resolve(found.repository, subject.labels, mode=subject.mode)
+        for identity, subject in state.subjects.items()
+    }
+    now = state.selections.identities
+    if now is not found.seen or policies.keys() != found.policies.keys():
+        came = {number: labels for number, labels in now.items() if number not in found.seen}
+        selections = selections.without_identities(found.seen.keys() - now.keys()).with_identities(came)
+        selections = selections.keeping(
+            selector for policy in policies.values() for selector in policy.selectors
+        )
+        maps = {identity: map_state(policy, selections.select) for identity, policy in policies.items()}
+    subjects = state.subjects.update(
+        {
+            identity: replace(subject, policy=policies[identity])
+            for identity, subject in state.subjects.items()
+        }
+    )
+    operations: list[Operation] = []
+    if maps:
+        operations.append(ReplacePolicies({subjects[identity].slot: maps[identity] for identity in subjects}))
+    old, new = _cidr_entries(state), _cidr_entries(replace(state, cidrs=found.cidrs))
+    ipcache, changes = state.ipcache.put_many(
+        Owner.CIDR, {prefix: entry for prefix, entry in new.items() if old.get(prefix) != entry}
+    )
+    ipcache, more = ipcache.remove_many(Owner.CIDR, old.keys() - new.keys())
+    operations.extend(part for part in _address_operations(changes.then(more)) if part != BumpEpoch())
+    if found.removed:
+        operations.extend(
+            _without(subjects[identity].slot, maps[identity], found.removed) for identity in subjects
+        )
+    operations.append(BumpEpoch())
+    return (
+        replace(
+            state,
+            repository=found.repository,
+            cidrs=found.cidrs,
+            selections=selections.without_identities(found.removed),
+            subjects=subjects,
+            ipcache=ipcache,
+        ),
+        operations,
+    )
+
+
+def _without(slot: int, entries: MapState, removed: Mapping[int, object]) -> EditPolicy:
+    keys: list[PolicyKey] = [key for key in entries if key.identity in removed]
+    return EditPolicy(slot, {}, tuple(keys))
+
+
+def _cidr_entries(state: State) -> dict[IPNetwork, IpcacheEntry]:
+    return {prefix: IpcacheEntry(number) for prefix, number in state.cidrs.items()}

@@ -1,0 +1,205 @@
+"""The running agent, as its API sees it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from identity.labels import parse_user_labels
+
+from agent import views
+from agent.desired import desired
+from agent.events import Event
+from agent.journal import Journal
+from agent.loop import Loop
+from agent.rules import Rules
+from agent.settings import SETTINGS, Settings
+from agent.state import State
+from datapath.abi import ABI_VERSION
+from datapath.attach import attached
+from datapath.tables import Datapath
+from driver.bypass import Bypasses
+from driver.containers import Containers
+from driver.network import Networks
+from ipam_driver.ipam import Ipam
+from model.endpoint import Endpoint
+from model.errors import CiliateError, NotFound
+from store.identities import IdentityAllocator
+
+VERSION = version("ciliate")
+
+Text = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    settings: Settings
+    loop: Loop[State, Event]
+    datapath: Datapath
+    rules: Rules
+    networks: Networks
+    ipam: Ipam
+    containers: Containers
+    bypasses: Bypasses
+    identities: IdentityAllocator
+    journal: Journal
+    program: Text
+    """What the loader said: compiled, features."""
+    lost: list[str]
+    """What could not be had again at start."""
+    started: float
+    wsgi: Callable[..., Any]
+    closing: list[Callable[[], None]]
+
+    @property
+    def state(self) -> State:
+        return self.loop.state
+
+    def close(self) -> None:
+        """Stops serving; what is in the kernel stays in force."""
+        for close in self.closing:
+            close()
+
+    def health(self) -> Text:
+        state = self.state
+        engine = self.containers.state
+        problems = [problem for problem in (self.rules.error, *self.lost) if problem]
+        warnings = [
+            {"kind": "PROBLEM", "text": problem, "hint": "see the agent's log"} for problem in problems
+        ]
+        full = [
+            info for info in self.datapath.map_info() if info.entries and info.entries >= info.max_entries
+        ]
+        warnings += [
+            {"kind": "FULL", "text": f"map {info.name} is full", "hint": "see `ciliate map list`"}
+            for info in full
+        ]
+        warnings += [
+            {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.find()
+        ]
+        return {
+            "status": "degraded" if problems or full or not engine.up else "ok",
+            "version": VERSION,
+            "node": self.settings.node,
+            "cluster": self.settings.cluster,
+            "uptime": round(time.monotonic() - self.started, 1),
+            "policy_revision": self.rules.revision,
+            "policy_enforcement": str(state.enforcement),
+            "endpoints": views.count_endpoints(state),
+            "store": {"state": "ok", "version": "", "detail": self.settings.texts["CILIATE_STORE"]},
+            "docker": {
+                "state": "ok" if engine.up else "not answering",
+                "version": engine.version,
+                "detail": self.settings.docker_host,
+            },
+            "datapath": {
+                "abi": ABI_VERSION,
+                "attach": "tcx" if self.program["features"].get("tcx") else "clsact",
+                "compiled": self.program["compiled"],
+                "lost_events": self.datapath.lost_events(),
+            },
+            "ipam": [views.pool(state, status) for status in self.ipam.pools()],
+            "children": self._children(),
+            "warnings": warnings,
+            "masquerade": self.settings.masquerade,
+        }
+
+    def _children(self) -> list[Text]:
+        try:
+            report: list[Text] = json.loads((self.settings.run_dir / "children.json").read_text())
+        except (OSError, ValueError):
+            return []
+        return report
+
+    def configuration(self) -> list[Text]:
+        return [
+            {
+                "name": setting.name,
+                "value": self.settings.texts[setting.name],
+                "default": setting.default,
+                "help": setting.help,
+                "source": "environment" if setting.name in self.settings.given else "default",
+                "unbuilt": setting.unbuilt,
+            }
+            for setting in SETTINGS
+        ]
+
+    def identity(self, number: int) -> Text:
+        labels = self.state.known_identities().get(number) or self.identities.lookup(number)
+        if labels is None:
+            raise NotFound(f"no identity {number}", hint="see `ciliate identity list`")
+        return views.identity(number, labels)
+
+    def relabel(self, endpoint: Endpoint, texts: list[str] | None) -> Endpoint:
+        """Takes effect before it returns."""
+        labels = None if texts is None else parse_user_labels(texts)
+        self.networks.set_labels(endpoint.docker_id, labels)
+        self.journal.write(
+            endpoint.docker_id,
+            "labels are the container's own again" if texts is None else f"labels set to {', '.join(texts)}",
+        )
+        return self.state.endpoints[endpoint.docker_id]
+
+    def endpoint_health(self, endpoint: Endpoint) -> Text:
+        problems: list[str] = []
+        if endpoint.ifindex:
+            want = desired(self.state)
+            if self.datapath.endpoints.get(endpoint.ifindex) != want.endpoints.get(endpoint.ifindex):
+                problems.append("its entry in the datapath is not what it should be")
+            problems.extend(
+                f"the ipcache does not say that {prefix} is this endpoint"
+                for prefix in endpoint.prefixes
+                if self.datapath.ipcache.get(prefix) != want.addresses.get(prefix)
+            )
+            try:
+                if not attached(endpoint.ifindex):
+                    problems.append(f"no program is attached to {endpoint.ifname}: nothing passes")
+            except (OSError, CiliateError) as error:
+                problems.append(f"{endpoint.ifname}: {error}")
+        return {"status": "degraded" if problems else "ok", "problems": problems}
+
+    def map_info(self) -> list[Text]:
+        return [
+            {
+                "name": info.name,
+                "type": info.type,
+                "entries": info.entries or 0,
+                "max_entries": info.max_entries,
+                "key_size": info.key_size,
+                "value_size": info.value_size,
+            }
+            for info in self.datapath.map_info()
+        ]
+
+    def show_endpoints(self) -> list[Text]:
+        return [views.endpoint_entry(*item) for item in sorted(self.datapath.endpoints.items())]
+
+    def show_ipcache(self) -> list[Text]:
+        return [views.address_entry(*item) for item in views.ordered(dict(self.datapath.ipcache.items()))]
+
+    def show_devices(self) -> list[Text]:
+        return [
+            {"key": {"ifindex": index}, "value": {"class": kind}}
+            for index, kind in self.datapath.devices.items()
+        ]
+
+    def show_policies(self) -> list[Text]:
+        return [
+            views.policy_entry(subject.slot, identity, key, entry)
+            for identity, subject in sorted(self.state.subjects.items())
+            for key, entry in sorted((self.datapath.policy(subject.slot) or {}).items())
+        ]
+
+    def show_conntrack(self) -> list[Text]:
+        now = time.monotonic_ns()
+        return [views.conntrack_entry(record, now) for record in self.datapath.conntrack()]
+
+    def show_metrics(self) -> list[Text]:
+        return [
+            views.metric_entry(reason, direction, packets, octets)
+            for (reason, direction), (packets, octets) in sorted(self.datapath.metrics().items())
+        ]

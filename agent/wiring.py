@@ -1,0 +1,266 @@
+"""Builds the agent: the map of the whole program.
+
+    records, store ──► restored state ──► kernel made to agree ──► loop (the single writer)
+                                                                     ▲  ▲  ▲
+      Docker ──► driver.api ──► Networks ──► AgentRealm ─────────────┘  │  │
+      REST ───► agent.api ──► Rules ──► store ──► watch ──► resolve ────┘  │
+      kernel ─► HostView (addresses, uplinks, other bridges) ──────────────┘
+
+Nothing here waits for Docker: the engine waits for us."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import structlog
+from flask import Flask
+from identity.labels import LabelFilter
+
+from agent import api as rest
+from agent.app import BySocket, rest_app
+from agent.events import Event, HostChanged, SlotsWanted
+from agent.housekeeping import Housekeeping
+from agent.journal import Journal
+from agent.loop import Loop
+from agent.operations import realize
+from agent.realm import AgentRealm
+from agent.restore import remembered_slots, repair, restored_state
+from agent.rules import Rules, stored_rules
+from agent.settings import Settings
+from agent.state import State
+from agent.step import step
+from agent.system import System
+from agent.worker import THREADS
+from datapath.attach import ContainerPrograms, attach
+from datapath.kernel import KernelDatapath
+from driver import api as driver_api
+from driver.accept import Acceptance
+from driver.bypass import Bypasses
+from driver.containers import Containers
+from driver.host import Host
+from driver.hostfacts import HostFacts
+from driver.hostview import HostView
+from driver.labelling import Labeller
+from driver.links import Links
+from driver.network import Defaults, Networks
+from driver.nft import Nft
+from driver.ports import Ports
+from driver.reconcile import Reconciler
+from driver.sysctls import Sysctls
+from ipam_driver import api as ipam_api
+from ipam_driver.claims import Claims, ClusterPool
+from ipam_driver.ipam import Ipam
+from ipam_driver.subnets import overlap
+from model.errors import Unavailable
+from model.identity import is_cluster
+from model.network import IPNetwork
+from store.identities import IdentityAllocator
+from store.keys import Keys
+from store.local import LocalStore
+from store.policies import PolicyStore
+from store.sqlite import SqliteStore
+
+log = structlog.get_logger("agent")
+
+LOADER_SECONDS = 60.0
+
+
+def build(settings: Settings) -> System:
+    started = time.monotonic()
+    loading = _start_loader(settings)
+    cluster = SqliteStore(settings.state_dir / "cluster.db")
+    node = SqliteStore(settings.state_dir / "node.db")
+    keys, records = Keys(settings.cluster), LocalStore(node)
+    identities = IdentityAllocator(cluster, keys, settings.node)
+    policies = PolicyStore(cluster, keys)
+
+    links = Links()
+    acceptance = Acceptance()
+    relay = _HostRelay(acceptance)
+    view = HostView(settings.devices, relay.changed)
+    view.start()
+
+    program = _finish_loader(loading)
+    datapath = KernelDatapath(settings.bpf_root)
+    programs = ContainerPrograms.open(settings.bpf_root)
+    repository, revision = stored_rules(policies), _newest(policies)
+    state = restored_state(settings, records, repository, view.facts, remembered_slots(datapath))
+    repair(datapath, state)
+
+    loop: Loop[State, Event] = Loop(
+        state,
+        step,
+        lambda operations: realize(datapath, operations),
+        lambda good: repair(datapath, good),
+    )
+    loop.start()
+    loop.call(SlotsWanted())
+    relay.connect(loop)
+    for endpoint in state.endpoints.values():
+        if is_cluster(endpoint.identity):
+            identities.allocate(endpoint.labels)
+
+    journal = Journal()
+    realm = AgentRealm(loop, records, identities, journal)
+    nft = Nft(masquerade=settings.masquerade)
+    sysctls = Sysctls(records.sysctls, records.save_sysctl)
+    host = Host(links, nft, sysctls, acceptance, lambda: view.facts)
+    ports = Ports(nft, settings.publish_ip)
+    remembered_root = settings.state_dir / "docker-root"
+    containers = Containers(
+        settings.docker_host,
+        settings.docker_root or _read_path(remembered_root),
+        lambda root: _write(remembered_root, str(root)),
+    )
+    networks = Networks(
+        realm,
+        links,
+        host,
+        ports,
+        containers,
+        Labeller(LabelFilter.parse(settings.labels)),
+        lambda ifindex: attach(ifindex, programs.from_container, programs.to_container),
+        Defaults(flat=settings.flat, mtu=settings.mtu),
+    )
+    lost = networks.restore()
+    pools = (
+        ClusterPool("CILIATE_POOL", settings.pool, settings.node_prefix),
+        ClusterPool("CILIATE_POOL6", settings.pool6, settings.node_prefix6),
+    )
+    ipam = Ipam(
+        records,
+        Claims(cluster, keys, settings.node, pools),
+        lambda pool: _conflict(pool, loop.state, view.facts),
+    )
+    reconciler = Reconciler(
+        realm,
+        networks,
+        containers,
+        host,
+        lambda: [status.pool for status in ipam.pools()],
+        ipam.reconcile,
+    )
+    rules = Rules(loop, policies)
+    rules.start(revision)
+    housekeeping = Housekeeping(loop, datapath, identities)
+    housekeeping.start()
+    reconciler.start()
+
+    plugin = Flask("plugin")
+    plugin.register_blueprint(driver_api.blueprint(networks))
+    plugin.register_blueprint(ipam_api.blueprint(ipam))
+    plugin.add_url_rule("/Plugin.Activate", view_func=_activate, methods=["POST"])
+    rest_application, registry = rest_app()
+    system = System(
+        settings=settings,
+        loop=loop,
+        datapath=datapath,
+        rules=rules,
+        networks=networks,
+        ipam=ipam,
+        containers=containers,
+        bypasses=Bypasses(containers, realm, acceptance),
+        identities=identities,
+        journal=journal,
+        program=program,
+        lost=lost,
+        started=started,
+        wsgi=BySocket(
+            plugin,
+            rest_application,
+            plugin_path=settings.plugin_socket,
+            read_only_path=settings.read_only_socket,
+            rest_threads=THREADS // 2,
+        ),
+        closing=[
+            reconciler.close,
+            housekeeping.stop,
+            rules.stop,
+            view.close,
+            loop.stop,
+            ports.close,
+            programs.close,
+            datapath.close,
+            cluster.close,
+            node.close,
+        ],
+    )
+    rest.register(rest_application, registry, system)
+    log.info("ready", seconds=round(time.monotonic() - started, 2), endpoints=len(state.endpoints))
+    return system
+
+
+class _HostRelay:
+    """Hands what the host view sees to the writer, once there is one."""
+
+    def __init__(self, acceptance: Acceptance) -> None:
+        self._acceptance = acceptance
+        self._loop: Loop[State, Event] | None = None
+
+    def changed(self, facts: HostFacts) -> None:
+        self._acceptance.set_bridges(facts.bridges)
+        if self._loop is not None:
+            self._loop.submit(HostChanged(facts))
+
+    def connect(self, loop: Loop[State, Event]) -> None:
+        self._loop = loop
+
+
+def _start_loader(settings: Settings) -> subprocess.Popen[str]:
+    """In a process of its own, so that LLVM never lives in this one."""
+    command = [sys.executable, "-m", "datapath.loader"]
+    command += ["--root", str(settings.bpf_root), "--cache", str(settings.state_dir / "bpf-cache")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _finish_loader(loading: subprocess.Popen[str]) -> dict[str, Any]:
+    try:
+        said, complaint = loading.communicate(timeout=LOADER_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        loading.kill()
+        raise Unavailable(f"the datapath was not loaded within {LOADER_SECONDS:g} s") from error
+    if loading.returncode:
+        raise Unavailable(f"the datapath cannot be loaded: {complaint.strip()}")
+    report: dict[str, Any] = json.loads(said)
+    return report
+
+
+def _newest(policies: PolicyStore) -> int:
+    """The revision of the stored rules."""
+    return max((stored.index for stored in policies.all().values()), default=0)
+
+
+def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:
+    for network in state.networks.values():
+        for subnet in network.subnets:
+            if overlap(pool, subnet.pool):
+                return f"{subnet.pool} of network {network.name or network.docker_id[:12]}"
+    taken = [*facts.unmanaged, *(ip_network(address) for address in facts.addresses)]
+    for prefix in taken:
+        if overlap(pool, prefix):
+            return f"{prefix}, which this host has"
+    return None
+
+
+def _activate() -> tuple[bytes, int, dict[str, str]]:
+    body = json.dumps({"Implements": ["NetworkDriver", "IpamDriver"]}).encode()
+    return body, 200, {"Content-Type": "application/vnd.docker.plugins.v1.2+json"}
+
+
+def _read_path(path: Path) -> Path | None:
+    try:
+        return Path(path.read_text().strip())
+    except OSError:
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.replace(path)
