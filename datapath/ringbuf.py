@@ -23,7 +23,7 @@ from datapath import syscall
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _HEADER = 8
 _AT_ONCE = 512
-"""Records taken before their space is given back."""
+"""Records that are copied before their space is given back, unless the reader chooses."""
 
 
 class RingBuffer:
@@ -48,23 +48,16 @@ class RingBuffer:
         was taken from the ring but not yet yielded when the caller stops iterating is lost."""
         if not self._waiting():
             self._epoll.poll(timeout)
-        while records := self._take():
+        while records := self.take():
             yield from records
 
     def fileno(self) -> int:
         """Readable, for a poller, while there are records."""
         return self._fd
 
-    def take(self, limit: int) -> list[bytes]:
-        """The next records, `limit` at most, without waiting. Reading less than is there costs nothing but
-        the kernel's room for new ones."""
-        return self._take(limit)
-
-    def _waiting(self) -> bool:
-        return self._producer[0] != self._consumer[0]
-
-    def _take(self, limit: int = _AT_ONCE) -> list[bytes]:
-        """Up to `limit` finished records; discarded ones are passed over."""
+    def take(self, limit: int = _AT_ONCE) -> list[bytes]:
+        """The next records, `limit` at most, without waiting; a program's discarded ones are passed over.
+        Reading less than is there costs nothing but the kernel's room for new ones."""
         position = self._consumer[0]
         end = self._producer[0]
         found: list[tuple[int, int]] = []
@@ -83,6 +76,9 @@ class RingBuffer:
             records = [bytes(self._data[start : start + length]) for start, length in found]
         self._consumer[0] = position
         return records
+
+    def _waiting(self) -> bool:
+        return self._producer[0] != self._consumer[0]
 
     def close(self) -> None:
         """Unmap; what is unread stays for the next reader."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import struct
 import threading
 import time
@@ -106,3 +107,14 @@ def test_the_next_reader_goes_on_where_the_last_one_stopped(ring: Ring) -> None:
         ring.write(61)
     with RingBuffer(ring.path) as reader:
         assert lengths(reader.poll(0)) == [61]
+
+
+def test_a_poller_of_the_callers_own_may_wait_and_take_a_few(ring: Ring) -> None:
+    with RingBuffer(ring.path) as reader:
+        assert select.select([reader], [], [], 0)[0] == []
+        assert reader.take() == []
+        ring.write(60, 61, 62)
+        assert select.select([reader], [], [], 5)[0] == [reader]
+        assert lengths(iter(reader.take(2))) == [60, 61]
+        assert select.select([reader], [], [], 0)[0] == [reader]
+        assert lengths(iter(reader.take(2))) == [62]
