@@ -43,8 +43,9 @@ class Listener(Protocol):
     def engine_up(self) -> None:
         """The API answers, for the first time or again. Events may have been missed."""
 
-    def container_changed(self, action: str) -> None:
-        """A container was made, started, renamed, connected or is gone."""
+    def changed(self, kind: str, action: str, identifier: str) -> None:
+        """`kind` is "container" or "network", `identifier` Docker's id of it; `action` is "create", "start",
+        "connect", "rename", "die" and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,22 +240,22 @@ class Containers:
             _call(listener.engine_up)
             try:
                 for event in self._events:
-                    action = str(event.get("Action", "")).partition(":")[0]
-                    if action == "create" and event.get("Type") == "container":
-                        self._prefetch(event)
-                    if not action.startswith("exec_"):
-                        _call(listener.container_changed, action)
+                    kind, action = str(event.get("Type", "")), str(event.get("Action", ""))
+                    identifier = str(event.get("Actor", {}).get("ID", ""))
+                    if (kind, action) == ("container", "create"):
+                        self._read_image_ahead(identifier)
+                    if not action.startswith("exec_"):  # health checks run all the time
+                        _call(listener.changed, kind, action, identifier)
             finally:
                 self._events = None
         raise Unavailable("the stream of events ended")
 
-    def _prefetch(self, event: Mapping[str, Any]) -> None:
-        """Read the labels of a new container's image now, so that its Join need not."""
-        identifier = event.get("Actor", {}).get("ID") or event.get("id")
+    def _read_image_ahead(self, container: str) -> None:
+        """Learn the labels of a new container's image now, so that its Join need not."""
         try:
             with self._client(BUDGET_SECONDS) as client:
-                for container in client.containers(all=True, filters={"id": identifier}):
-                    self._image_labels(client, container.get("ImageID") or "")
+                for found in client.containers(all=True, filters={"id": container}):
+                    self._image_labels(client, found.get("ImageID") or "")
         except (NotFound, Unavailable) as error:
             log.debug("image labels not read ahead", error=error.message)
 

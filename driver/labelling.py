@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from identity.labels import LabelFilter, derive
+
 from driver.facts import ContainerFacts
 from driver.options import refuse_unbuilt_labels, tag_labels
-from identity.labels import LabelFilter, derive
 from model.endpoint import Endpoint, EndpointState
 from model.identity import Reserved
 from model.labels import Labels

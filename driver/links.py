@@ -104,15 +104,7 @@ class Links:
 
     def open(self, plan: LinkPlan, ifindex: int) -> None:
         """Let traffic pass: sysctls, up, host routes, neighbours. Repeatable. Raises Unavailable."""
-        messages = [
-            _encode(
-                ifinfmsg,
-                RTM_NEWLINK,
-                0,
-                {"index": ifindex, "flags": _IFF_UP, "change": _IFF_UP},
-                [("IFLA_AF_SPEC", _nested(AF_INET6=_nested(IFLA_INET6_ADDR_GEN_MODE=_ADDRGEN_NONE)))],
-            )
-        ]
+        messages = _up_without_address(ifindex)
         for route in plan.routes:
             family = _family(route.address)
             source: Attributes = [("RTA_PREFSRC", str(route.source))] if route.source else []
@@ -221,22 +213,11 @@ class Links:
         try:
             return socket.if_nametoindex(GATEWAY_DEVICE)
         except OSError:
-            no_address = _nested(AF_INET6=_nested(IFLA_INET6_ADDR_GEN_MODE=_ADDRGEN_NONE))
             kind = ("IFLA_LINKINFO", _nested(IFLA_INFO_KIND="bridge"))
-            self._netlink.request(
-                [
-                    _encode(
-                        ifinfmsg,
-                        RTM_NEWLINK,
-                        NLM_F_CREATE | NLM_F_EXCL,
-                        {},
-                        [("IFLA_IFNAME", GATEWAY_DEVICE), ("IFLA_AF_SPEC", no_address), kind],
-                    )
-                ]
-            )
+            made = [("IFLA_IFNAME", GATEWAY_DEVICE), kind]
+            self._netlink.request([_encode(ifinfmsg, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {}, made)])
             ifindex = socket.if_nametoindex(GATEWAY_DEVICE)
-            up = {"index": ifindex, "flags": _IFF_UP, "change": _IFF_UP}
-            self._netlink.request([_encode(ifinfmsg, RTM_NEWLINK, 0, up, [("IFLA_AF_SPEC", no_address)])])
+            self._netlink.request(_up_without_address(ifindex))
             return ifindex
 
     def _addresses(self, ifindex: int) -> set[IPAddress]:
@@ -258,6 +239,16 @@ class Links:
     def _dump(self, kind: Callable[[], Any], type_: int) -> list[Any]:
         answer = self._netlink.dump(_encode(kind, type_, 0, {}, []))
         return [message for whole in answer for message in self._parser.parse(whole)]
+
+
+def _up_without_address(ifindex: int) -> list[bytes]:
+    """In two steps: in one the kernel would bring it up first, and give it a link-local address."""
+    none = _nested(AF_INET6=_nested(IFLA_INET6_ADDR_GEN_MODE=_ADDRGEN_NONE))
+    up = {"index": ifindex, "flags": _IFF_UP, "change": _IFF_UP}
+    return [
+        _encode(ifinfmsg, RTM_NEWLINK, 0, {"index": ifindex}, [("IFLA_AF_SPEC", none)]),
+        _encode(ifinfmsg, RTM_NEWLINK, 0, up, []),
+    ]
 
 
 def _encode(

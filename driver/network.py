@@ -104,8 +104,9 @@ class Networks:
             self._links.delete(name)
         subnets = [subnet for network in networks.values() for subnet in network.subnets]
         linked = [endpoint for endpoint in self._realm.endpoints().values() if endpoint.ifindex]
-        lost = self._ports.start(subnets, linked)
+        lost: list[str] = []
         try:
+            lost += self._ports.start(subnets, linked)
             self._host.serve(list(networks.values()))
         except CiliateError as error:
             lost.append(str(error))
