@@ -61,6 +61,12 @@ def _processes(health: Mapping[str, Any], observer: Mapping[str, Any] | None) ->
         yield Trouble("FLOWS", f"ciliate-observe is {observer['status']}", LOG)
 
 
+def needs_room(kernel_map: Mapping[str, Any]) -> bool:
+    """Nearly full. Maps without a count, and those that make room by themselves, never are."""
+    entries, most = kernel_map["entries"], kernel_map["max_entries"]
+    return entries is not None and "lru" not in kernel_map["type"] and entries >= FULL * most
+
+
 def _space(health: Mapping[str, Any], maps: Sequence[Mapping[str, Any]]) -> Iterator[Trouble]:
     for pool in health["ipam"]:
         if pool["size"] and pool["used"] >= FULL * pool["size"]:
@@ -70,7 +76,7 @@ def _space(health: Mapping[str, Any], maps: Sequence[Mapping[str, Any]]) -> Iter
                 "remove containers, or make a network with a larger --subnet",
             )
     for each in maps:
-        if each["entries"] is not None and each["entries"] >= FULL * each["max_entries"] > 0:
+        if needs_room(each):
             yield Trouble(
                 "MAP",
                 f"the map {each['name']} holds {each['entries']} of {each['max_entries']} entries",

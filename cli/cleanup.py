@@ -31,8 +31,8 @@ def agent_program(interpreter: Path) -> Path:
 def command(force: bool) -> None:
     """Remove all that ciliate made on this host.
 
-    That is programs, maps, links, rules and sockets; policies and identities stay in the state directory.
-    Refuses while endpoints exist, and says which containers to stop first.
+    That is the agent itself, its programs, maps, links, firewall rules and sockets, and its state: policies and
+    identities too. Refuses while endpoints exist, and says which containers to stop first.
     """
     program = agent_program(Path(sys.executable))
     os.execv(program, [str(program), "--cleanup", *(["--force"] if force else [])])

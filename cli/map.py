@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cli import words
-from cli.advice import FULL
+from cli.advice import needs_room
 from cli.client import Places
 from cli.complete import map_names
 from cli.entries import print_entries
@@ -25,10 +25,10 @@ def command() -> None:
 
 def fullness(kernel_map: Mapping[str, Any]) -> Cell:
     """`-` where counting means nothing: rings, and arrays, which are always full."""
-    entries, most = kernel_map["entries"], kernel_map["max_entries"]
+    entries = kernel_map["entries"]
     if entries is None:
         return Cell("-")
-    return Cell(words.share(entries, most), words.BAD if most and entries / most >= FULL else "")
+    return Cell(words.share(entries, kernel_map["max_entries"]), words.BAD if needs_room(kernel_map) else "")
 
 
 def _row(kernel_map: Mapping[str, Any]) -> tuple[str | int | Cell, ...]:

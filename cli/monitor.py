@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -133,7 +132,6 @@ def command(
     try:
         for raw in places.observer().lines("flows", query):
             click.echo(raw.decode().rstrip("\n") if output else line(json.loads(raw)))
-            sys.stdout.flush()
     except KeyboardInterrupt:
         return 0
     if follow:

@@ -156,7 +156,9 @@ PEER_FIELDS: Mapping[str, PeerField] = {
     "name": PeerField(str, lambda peer, v: fnmatchcase(peer.name, v), "the container's name, * for any text"),
     "ip": PeerField(_network, _inside, "address or network"),
     "port": PeerField(_whole(65535), lambda peer, v: peer.port == v, "port"),
-    "peer": PeerField(_anything, lambda peer, v: v(peer), "any of the above, by its look"),
+    "peer": PeerField(
+        _anything, lambda peer, v: v(peer), "name, label, identity, address or network, by its look"
+    ),
 }
 
 SIDES: Mapping[str, Callable[[Flow], Iterable[Peer]]] = {
@@ -166,14 +168,14 @@ SIDES: Mapping[str, Callable[[Flow], Iterable[Peer]]] = {
 }
 
 
-def _parameter(side: str, field: str) -> str:
+def parameter(side: str, field: str) -> str:
     if not side:
         return field
     return side if field == "peer" else f"{side}-{field}"
 
 
 PEER_PARAMETERS: Mapping[str, tuple[str, str]] = {
-    _parameter(side, field): (side, field) for side in SIDES for field in PEER_FIELDS
+    parameter(side, field): (side, field) for side in SIDES for field in PEER_FIELDS
 }
 """Name of the parameter -> (side, field)."""
 

@@ -110,7 +110,7 @@ def test_what_is_wrong_and_what_to_do(agent: CannedAgent, observer: CannedAgent,
             ],
         },
     )
-    agent.on("GET", "/v1/map", [{**MAPS[0], "entries": 65536}])
+    agent.on("GET", "/v1/map", [{**MAPS[0], "entries": 65000}, {**MAPS[1], "entries": 262144}])
     observer.socket.unlink()
     ran = ciliate("status")
     assert ran.status == 1
@@ -128,7 +128,7 @@ def test_what_is_wrong_and_what_to_do(agent: CannedAgent, observer: CannedAgent,
         "  hint: `journalctl -u ciliate` tells why\n"
         "POOL 10.200.1.0/28 has 0 of 13 addresses left\n"
         "  hint: remove containers, or make a network with a larger --subnet\n"
-        "MAP the map endpoints holds 65536 of 65536 entries\n"
+        "MAP the map endpoints holds 65000 of 65536 entries\n"
         "  hint: once it is full, new entries are refused and what needs them is dropped\n"
     )
 
