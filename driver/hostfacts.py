@@ -6,10 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 
-from driver.plan import DEVICE_GROUP, GATEWAY_DEVICE
+from driver.plan import DEFAULT_MTU, DEVICE_GROUP, GATEWAY_DEVICE
 from model.network import IPAddress, IPNetwork
-
-DEFAULT_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)

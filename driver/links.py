@@ -30,7 +30,7 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from driver.plan import DEVICE_GROUP, GATEWAY_DEVICE, GATEWAY_MAC, LinkPlan
+from driver.plan import DEVICE_GROUP, GATEWAY_DEVICE, GATEWAY_MAC, HOST_PREFIX, LinkPlan
 from driver.rtnetlink import Rtnetlink
 from model.errors import Unavailable
 from model.network import IPAddress
@@ -64,6 +64,12 @@ class Links:
     def create(self, plan: LinkPlan) -> int:
         """Make the pair, both ends down in this namespace; answers the host side's ifindex. A pair of the same
         name left by an earlier attempt is replaced. Raises Unavailable."""
+        peer = _nested(
+            IFLA_IFNAME=plan.container_name,
+            IFLA_ADDRESS=plan.container_mac,
+            IFLA_MTU=plan.mtu,
+            IFLA_GROUP=DEVICE_GROUP,
+        )
         pair = _encode(
             ifinfmsg,
             RTM_NEWLINK,
@@ -76,31 +82,37 @@ class Links:
                 ("IFLA_GROUP", DEVICE_GROUP),
                 (
                     "IFLA_LINKINFO",
-                    _nested(
-                        IFLA_INFO_KIND="veth",
-                        IFLA_INFO_DATA=_nested(
-                            VETH_INFO_PEER=_nested(
-                                IFLA_IFNAME=plan.container_name,
-                                IFLA_ADDRESS=plan.container_mac,
-                                IFLA_MTU=plan.mtu,
-                            )
-                        ),
-                    ),
+                    _nested(IFLA_INFO_KIND="veth", IFLA_INFO_DATA=_nested(VETH_INFO_PEER=peer)),
                 ),
             ],
         )
-        try:
-            try:
-                self._netlink.request([pair])
-            except FileExistsError:
-                self.delete(plan.host_name)
-                self.delete(plan.container_name)
-                self._netlink.request([pair])
-            return socket.if_nametoindex(plan.host_name)
-        except OSError as error:
-            raise Unavailable(
-                f"interface {plan.host_name} could not be made: {error.strerror or error}"
-            ) from error
+        self._replacing(plan, lambda: self._netlink.request([pair]))
+        return socket.if_nametoindex(plan.host_name)
+
+    def adopt(self, spare: LinkPlan, plan: LinkPlan) -> int:
+        """Turn the pair `spare`, which is down, into `plan`; answers the host side's ifindex, which stays. Raises
+        Unavailable."""
+
+        def change() -> None:
+            host, container = (
+                socket.if_nametoindex(spare.host_name),
+                socket.if_nametoindex(spare.container_name),
+            )
+            renamed = [("IFLA_IFNAME", plan.host_name), ("IFLA_MTU", plan.mtu)]
+            turned = [
+                ("IFLA_IFNAME", plan.container_name),
+                ("IFLA_MTU", plan.mtu),
+                ("IFLA_ADDRESS", plan.container_mac),
+            ]
+            self._netlink.request(
+                [
+                    _encode(ifinfmsg, RTM_NEWLINK, 0, {"index": host}, renamed),
+                    _encode(ifinfmsg, RTM_NEWLINK, 0, {"index": container}, turned),
+                ]
+            )
+
+        self._replacing(plan, change)
+        return socket.if_nametoindex(plan.host_name)
 
     def open(self, plan: LinkPlan, ifindex: int) -> None:
         """Let traffic pass: sysctls, up, host routes, neighbours. Repeatable. Raises Unavailable."""
@@ -207,6 +219,7 @@ class Links:
             link.get_attr("IFLA_IFNAME"): link["index"]
             for link in self._dump(ifinfmsg, RTM_GETLINK)
             if link.get_attr("IFLA_GROUP") == DEVICE_GROUP
+            and link.get_attr("IFLA_IFNAME").startswith(HOST_PREFIX)
         }
 
     def _gateway_device(self) -> int:
@@ -235,6 +248,20 @@ class Links:
             # A kernel without IPv6 has nothing to switch off there.
             if not (error.errno == errno.ENOENT and path.startswith("net/ipv6/")):
                 raise OSError(error.errno, f"{file}: {os.strerror(error.errno or 0)}") from error
+
+    def _replacing(self, plan: LinkPlan, make: Callable[[], None]) -> None:
+        """Make it, in place of interfaces that have its names."""
+        try:
+            try:
+                make()
+            except FileExistsError:
+                self.delete(plan.host_name)
+                self.delete(plan.container_name)
+                make()
+        except OSError as error:
+            raise Unavailable(
+                f"interface {plan.host_name} could not be made: {error.strerror or error}"
+            ) from error
 
     def _dump(self, kind: Callable[[], Any], type_: int) -> list[Any]:
         answer = self._netlink.dump(_encode(kind, type_, 0, {}, []))

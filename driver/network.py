@@ -14,6 +14,7 @@ import structlog
 from driver.facts import ContainerFacts, ContainerSource
 from driver.host import Host
 from driver.labelling import Labeller
+from driver.linkpool import LinkPool
 from driver.links import Links
 from driver.locks import NamedLocks
 from driver.options import (
@@ -73,6 +74,7 @@ class Networks:
     ) -> None:
         self._realm = realm
         self._links = links
+        self._pool = LinkPool(links, attach)
         self._host = host
         self._ports = ports
         self._containers = containers
@@ -107,10 +109,15 @@ class Networks:
         lost: list[str] = []
         try:
             lost += self._ports.start(subnets, linked)
-            self._host.serve(list(networks.values()))
+            self._serve_all()
         except CiliateError as error:
             lost.append(str(error))
+        self._pool.start()
         return lost
+
+    def close(self) -> None:
+        """Links and all stay as they are."""
+        self._pool.close()
 
     def create_network(self, request: NetworkRequest) -> None:
         options = network_options(request.options)
@@ -157,6 +164,7 @@ class Networks:
         with self._networks_lock:
             self._realm.remove_network(network_id)
             self._serve_all()
+        self._pool.settle()
 
     def create_endpoint(self, request: EndpointRequest) -> str:
         """Answers the MAC address."""
@@ -197,8 +205,9 @@ class Networks:
             endpoint = self._realm.endpoints().get(endpoint_id)
             if endpoint is not None:
                 self._ports.revoke(endpoint)
-                self._links.delete(host_name(endpoint_id))
                 self._realm.remove_endpoint(endpoint_id)
+                if endpoint.ifindex:
+                    self._pool.retire(endpoint.ifname)
             self._sandboxes.pop(endpoint_id, None)
 
     def endpoint_information(self, endpoint_id: str) -> dict[str, object]:
@@ -213,13 +222,12 @@ class Networks:
             network = self._network(endpoint.network_id)
             endpoint = self._labeller.label(endpoint, network, self._containers.find(endpoint))
             plan = self._plan(endpoint, network)
-            ifindex = self._links.create(plan)
+            ifindex = self._pool.obtain(plan)
             try:
-                self._attach(ifindex)
                 self._links.open(plan, ifindex)
                 self._put(replace(endpoint, ifname=plan.host_name, ifindex=ifindex))
             except BaseException:
-                self._links.delete(plan.host_name)
+                self._pool.retire(plan.host_name)
                 raise
             self._sandboxes[request.endpoint_id] = request.sandbox
         found = {} if network.internal else gateways(network)
@@ -236,8 +244,9 @@ class Networks:
             if endpoint is None:
                 return
             self._ports.revoke(endpoint)
-            self._links.delete(host_name(endpoint_id))
             self._realm.put_endpoint(_unlinked(endpoint))
+            if endpoint.ifindex:
+                self._pool.retire(endpoint.ifname)
             self._sandboxes.pop(endpoint_id, None)
 
     def publish(self, request: EndpointRequest) -> None:
@@ -359,7 +368,9 @@ class Networks:
                 self.delete_endpoint(other.docker_id)
 
     def _serve_all(self) -> None:
-        self._host.serve(list(self._realm.networks().values()))
+        networks = list(self._realm.networks().values())
+        self._host.serve(networks)
+        self._pool.keep_ready(bool(networks))
 
 
 def _unlinked(endpoint: Endpoint) -> Endpoint:

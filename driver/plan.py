@@ -20,11 +20,17 @@ HOST_PREFIX = "cl"
 CONTAINER_PREFIX = "ctr"
 """Docker moves and renames the interface: it has this name between Join's answer and the move."""
 
+DEFAULT_MTU = 1500
+"""Of links, where no uplink says otherwise."""
+
 ID_CHARACTERS = 10
 """Of Docker's endpoint id in an interface's name, which holds 15."""
 
+SPARE = "spare"
+"""In the name of a pair that waits for a container, where a container's has the endpoint's id."""
+
 DEVICE_GROUP = 0xC111
-"""Link group of all host sides. netfilter rules match it, so that no interface of somebody else whose name
+"""Link group of all our interfaces. netfilter rules match it, so that no interface of somebody else whose name
 happens to begin alike is ever meant."""
 
 GATEWAY_DEVICE = "ciliate0"
