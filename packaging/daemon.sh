@@ -107,6 +107,13 @@ stop_agent() {
 	return 1
 }
 
+worker_keeps_ending() {
+	/usr/bin/python3 -c '
+import json, sys
+sys.exit(not any(child["name"] == "worker" and child["restarts"] >= 3 for child in json.load(sys.stdin)))
+' <"$run_dir/children.json" 2>/dev/null
+}
+
 agent_log() {
 	if has_systemd; then journalctl -u ciliate -n 25 --no-pager; else tail -n 25 "$log"; fi
 }
@@ -120,7 +127,7 @@ wait_for_agent() {
 			printf '\r  ok  the agent is ready: %s (%d s)%s\n' "$state" $((SECONDS - began)) "$(printf '%*s' 12 '')"
 			return
 		fi
-		if [ $((SECONDS - began)) -ge 2 ] && ! agent_runs; then break; fi
+		if [ $((SECONDS - began)) -ge 2 ] && { ! agent_runs || worker_keeps_ending; }; then break; fi
 		if [ $((SECONDS - began)) -gt "$shown" ]; then
 			printf '.'
 			shown=$((SECONDS - began))
