@@ -44,15 +44,17 @@ def show(output: str | None, data: object, readable: Callable[[], None]) -> None
 
 
 def _print(renderable: RenderableType) -> None:
-    """On a terminal as wide as it is; elsewhere a line for each row, without blanks at its end."""
+    """On a terminal as wide as it is, or wider where words would be cut; elsewhere a line for each row, without
+    blanks at its end."""
     from rich.console import Console
 
+    endless = Console(highlight=False, width=PIPE_WIDTH)
     if sys.stdout.isatty():
-        Console(highlight=False).print(renderable)
+        width = max(Console().width, endless.measure(renderable).minimum)
+        Console(highlight=False, width=width).print(renderable)
         return
-    console = Console(highlight=False, width=PIPE_WIDTH)
-    with console.capture() as captured:
-        console.print(renderable)
+    with endless.capture() as captured:
+        endless.print(renderable)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
@@ -62,12 +64,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | int | Cell
     if not lines:
         click.echo(empty, err=True)
         return
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
-    table = Table(box=SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns[:-1]:
         table.add_column(column, no_wrap=True)
     table.add_column(columns[-1], overflow="fold")
