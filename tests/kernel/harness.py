@@ -55,6 +55,10 @@ OPEN: Mapping[PolicyKey, PolicyEntry] = {PolicyKey(direction): PolicyEntry() for
 """What the agent writes where no rule enforces anything."""
 
 
+SEALED: Mapping[PolicyKey, PolicyEntry] = {PolicyKey(Direction.EGRESS): PolicyEntry()}
+"""Nobody may call; it may call anybody."""
+
+
 class Action(IntEnum):
     """What the kernel does with the packet: TC_ACT_*."""
 
