@@ -46,7 +46,8 @@ SIZES = {
 }
 
 FLOWS = {"ct4": 16, "ct6": 40}
-"""Maps of flows and the sizes of their keys."""
+FRAGMENTS = {"fragments4": 12, "fragments6": 40}
+"""Maps that only the programs write, and the sizes of their keys."""
 
 UPLINK, BRIDGE = 20, 21
 """Interfaces of the node: to the world, and another engine's bridge."""
@@ -155,13 +156,17 @@ class Node:
         self.programs = {name: open_program(root, name) for name in ("from_container", "to_container")}
         self.ring = RingBuffer(maps_directory(root) / "events")
         self._flows = [KernelMap(name, open_map(root, name), size, 64, 0) for name, size in FLOWS.items()]
-        self._counted = self.datapath.metrics()
+        self._fragments = [
+            KernelMap(name, open_map(root, name), size, 4, 0) for name, size in FRAGMENTS.items()
+        ]
 
     def reset(self) -> None:
         """Two containers on a network, a third on another, and nothing else that ever happened."""
         for table in (self.datapath.endpoints, self.datapath.ipcache, self.datapath.devices):
             table.delete_many([key for key, _ in table.items()])  # type: ignore[attr-defined]
         self.datapath.collect_conntrack((1 << 63) - 1, ())
+        for fragments in self._fragments:
+            fragments.delete_many([key for key, _ in fragments.items()])
         self.ring.take(1 << 20)
         self.datapath.ipcache.put_many({ip_network(text): entry for text, entry in ADDRESSES.items()})
         self.datapath.devices.put(UPLINK, 1)
@@ -174,7 +179,7 @@ class Node:
     def close(self) -> None:
         self.ring.close()
         self.datapath.close()
-        for fd in (*self.programs.values(), *(flows.fd for flows in self._flows)):
+        for fd in (*self.programs.values(), *(table.fd for table in (*self._flows, *self._fragments))):
             os.close(fd)
 
     def add(self, container: Container) -> None:
@@ -202,8 +207,12 @@ class Node:
 
     def send(self, container: Container, destination: str, payload: Payload) -> Outcome:
         """An ordinary packet of a container, to an address of either family."""
+        return self.send_frame(container, self.frame(container, destination, payload))
+
+    @staticmethod
+    def frame(container: Container, destination: str, payload: Payload) -> bytes:
         source = container.ipv6 if ":" in destination else container.ipv4
-        return self.send_frame(container, ethernet(*ip(source, destination, payload), source=container.mac))
+        return ethernet(*ip(source, destination, payload), source=container.mac)
 
     def send_frame(self, container: Container, frame: bytes) -> Outcome:
         return self._run("from_container", frame, context(container.number))
@@ -221,14 +230,13 @@ class Node:
         return self._run("to_container", frame, context(container.number, origin))
 
     def _run(self, program: str, frame: bytes, skb: bytes) -> Outcome:
-        run = syscall.run_program(self.programs[program], frame, context=skb)
-        counted = self.datapath.metrics()
+        before = self.datapath.metrics()
+        run = self.run_unread(program, frame, skb)
         changed = [
-            (key, packets - self._counted.get(key, (0, 0))[0], octets - self._counted.get(key, (0, 0))[1])
-            for key, (packets, octets) in counted.items()
-            if (packets, octets) != self._counted.get(key, (0, 0))
+            (key, packets - before.get(key, (0, 0))[0], octets - before.get(key, (0, 0))[1])
+            for key, (packets, octets) in self.datapath.metrics().items()
+            if (packets, octets) != before.get(key, (0, 0))
         ]
-        self._counted = counted
         assert len(changed) == 1, f"one counter, not {changed}"
         (reason, direction), packets, octets = changed[0]
         assert (packets, octets) == (1, len(frame))
@@ -242,6 +250,10 @@ class Node:
             assert len(events) == 1
             self._check_event(event, action, reason, len(frame))
         return Outcome(action, reason, direction, run.data, event)
+
+    def run_unread(self, program: str, frame: bytes, skb: bytes) -> syscall.TestRun:
+        """Without a look at counters and events."""
+        return syscall.run_program(self.programs[program], frame, context=skb)
 
     @staticmethod
     def _check_event(event: FlowEvent, action: Action, reason: DropReason, length: int) -> None:
