@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from driver.accept import FirewallFacts
+from driver.bypass import bypasses, resolvers
+
+NETWORKS = {
+    "ours": {"Driver": "ciliate"},
+    "bridge": {"Driver": "bridge"},
+    "none": {"Driver": "null"},
+}
+
+
+def container(name: str, *networks: str, mode: str = "default") -> dict[str, Any]:
+    return {
+        "Names": [f"/{name}"],
+        "HostConfig": {"NetworkMode": mode},
+        "NetworkSettings": {"Networks": {f"net-{n}": {"NetworkID": n} for n in networks}},
+    }
+
+
+def texts(
+    *containers: dict[str, Any], servers: tuple[str, ...] = (), firewall: FirewallFacts | None = None
+) -> list[str]:
+    return [
+        found.text for found in bypasses(containers, NETWORKS, {"ours"}, servers, firewall or FirewallFacts())
+    ]
+
+
+def test_a_container_on_ciliate_alone_is_no_bypass() -> None:
+    assert texts(container("web", "ours"), container("other", "bridge"), container("alone", "none")) == []
+
+
+def test_a_second_interface() -> None:
+    (text,) = texts(container("web", "ours", "bridge"))
+    assert "web" in text and "net-bridge" in text
+
+
+def test_the_hosts_network() -> None:
+    (text,) = texts(container("agent", mode="host"))
+    assert "agent" in text and "identity host" in text
+
+
+def test_the_hosts_own_resolver() -> None:
+    (text,) = texts(servers=("127.0.0.53", "192.0.2.1"))
+    assert "127.0.0.53" in text and "192.0.2.1" not in text
+    assert texts(servers=("fe80::1%eth0", "nonsense")) == []
+
+
+def test_other_firewalls() -> None:
+    assert len(texts(firewall=FirewallFacts(("-A DOCKER-USER -j DROP",), ufw=True, firewalld=True))) == 3
+
+
+def test_servers_behind_systemd_resolved() -> None:
+    files = {
+        "/etc/resolv.conf": "# stub\nnameserver 127.0.0.53\noptions edns0\n",
+        "/run/systemd/resolve/resolv.conf": "nameserver 192.0.2.7\nnameserver 2001:db8::7\n",
+    }
+
+    def read(path: Path) -> str:
+        return files.get(str(path), "")
+
+    assert resolvers(read) == ("192.0.2.7", "2001:db8::7")
+    del files["/run/systemd/resolve/resolv.conf"]
+    assert resolvers(read) == ("127.0.0.53",)
+    files["/etc/resolv.conf"] = "nameserver 127.0.0.1\n"
+    assert resolvers(read) == ("127.0.0.1",)
+    assert resolvers(lambda _path: "") == ()

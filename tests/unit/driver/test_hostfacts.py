@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+from driver.hostfacts import Address, HostFacts, Link, Route, classify
+from driver.plan import DEVICE_GROUP, GATEWAY_DEVICE
+
+LO = Link(1, "lo", loopback=True)
+ETH0 = Link(2, "eth0", mtu=1450)
+ETH1 = Link(3, "eth1", mtu=9000)
+DOCKER0 = Link(4, "docker0", kind="bridge")
+PORT = Link(5, "veth1", kind="veth", master=4)
+WG0 = Link(6, "wg0", kind="wireguard", mtu=1420)
+OURS = Link(7, "cl0123456789", kind="veth", group=DEVICE_GROUP)
+GATEWAYS = Link(8, GATEWAY_DEVICE, kind="bridge")
+LINKS = [LO, ETH0, ETH1, DOCKER0, PORT, WG0, OURS, GATEWAYS]
+
+
+def at(ifindex: int, text: str) -> Address:
+    return ifindex, ip_interface(text)
+
+
+ADDRESSES = [
+    at(1, "127.0.0.1/8"),
+    at(1, "::1/128"),
+    at(2, "192.0.2.2/24"),
+    at(2, "fe80::1/64"),
+    at(4, "172.17.0.1/16"),
+    at(8, "10.200.0.1/32"),
+]
+
+
+def via(network: str, ifindex: int) -> Route:
+    return Route(ip_network(network), ifindex)
+
+
+ROUTES = [
+    via("0.0.0.0/0", 2),
+    via("192.0.2.0/24", 2),
+    via("172.17.0.0/16", 4),
+    via("10.8.0.0/24", 6),
+    via("10.200.0.2/32", 7),
+    via("fe80::/64", 4),
+]
+
+
+def facts(*devices: str) -> HostFacts:
+    return classify(LINKS, ADDRESSES, ROUTES, devices)
+
+
+def test_the_hosts_addresses_are_those_that_others_can_reach() -> None:
+    assert facts().addresses == {ip_address(text) for text in ("192.0.2.2", "172.17.0.1", "10.200.0.1")}
+
+
+def test_an_uplink_has_the_default_route() -> None:
+    assert facts().uplinks == {2: "eth0"}
+    assert facts().mtu == 1450
+
+
+def test_hardware_with_an_address_is_an_uplink_too() -> None:
+    more = classify(LINKS, [*ADDRESSES, at(3, "198.51.100.1/24")], ROUTES, ())
+    assert more.uplinks == {2: "eth0", 3: "eth1"}
+
+
+def test_who_names_the_uplinks_has_the_last_word() -> None:
+    assert facts("wg0").uplinks == {6: "wg0"}
+    assert facts("wg0").mtu == 1420
+    assert ip_network("192.0.2.0/24") in facts("wg0").unmanaged
+
+
+def test_what_lies_behind_other_devices_is_unmanaged() -> None:
+    assert facts().unmanaged == {ip_network("172.17.0.0/16"), ip_network("10.8.0.0/24")}
+
+
+def test_bridges_of_others() -> None:
+    assert facts().bridges == {"docker0"}
+    uplink = classify(LINKS, ADDRESSES, [via("0.0.0.0/0", 4)], ())
+    assert uplink.bridges == frozenset(), "a bridge that leads to the world is no engine's"
+
+
+def test_a_host_with_nothing() -> None:
+    assert classify([LO], [], [], ()) == HostFacts()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from driver.nft import Forward, additions, removals, ruleset
+from model.network import Subnet
+
+SUBNETS = [
+    Subnet(ip_network("10.200.0.0/24"), ip_address("10.200.0.1")),
+    Subnet(ip_network("10.201.0.0/24"), None),
+    Subnet(ip_network("fd00::/64"), ip_address("fd00::1")),
+]
+
+
+def forward(host_ip: str, host_port: int, target: str, port: int, protocol: str = "tcp") -> Forward:
+    return Forward(protocol, ip_address(host_ip), host_port, ip_address(target), port)
+
+
+ANY = forward("0.0.0.0", 8080, "10.200.0.2", 80)
+ONE = forward("127.0.0.1", 8081, "10.200.0.2", 80, "udp")
+SIX = forward("::", 8080, "fd00::2", 80)
+
+
+def test_the_table_replaces_whatever_was_there_in_one_go() -> None:
+    lines = ruleset(SUBNETS, [ANY, ONE, SIX], masquerade=True).splitlines()
+    assert lines[:3] == ["add table inet ciliate", "delete table inet ciliate", "table inet ciliate {"]
+    text = "\n".join(lines)
+    assert "tcp . 8080 : 10.200.0.2 . 80" in text
+    assert "127.0.0.1 . udp . 8081 : 10.200.0.2 . 80" in text
+    assert "tcp . 8080 : fd00::2 . 80" in text
+    assert "elements = { 10.200.0.0/24, 10.201.0.0/24 }" in text
+    assert "elements = { 10.200.0.0/24 : 10.200.0.1 }" in text, "who has no gateway is in no map of gateways"
+
+
+def test_masquerade_can_be_off() -> None:
+    assert ruleset(SUBNETS, [], masquerade=True).count("masquerade") == 2
+    assert "masquerade" not in ruleset(SUBNETS, [], masquerade=False)
+
+
+def test_empty_sets_are_declared_without_elements() -> None:
+    assert "elements" not in ruleset([], [], masquerade=True)
+
+
+def test_a_port_is_added_with_its_way_back_to_the_same_container() -> None:
+    assert additions([ANY]).splitlines() == [
+        "add element inet ciliate published4 { tcp . 8080 : 10.200.0.2 . 80 }",
+        "add element inet ciliate self4 { 10.200.0.2 . 10.200.0.2 }",
+    ]
+
+
+def test_what_others_still_need_stays() -> None:
+    assert (
+        removals([ANY, ONE], [ONE])
+        == "delete element inet ciliate published4 { tcp . 8080 : 10.200.0.2 . 80 }\n"
+    )
+    assert removals([ANY], [ANY]) == ""
+    assert len(removals([ANY, ONE], []).splitlines()) == 3
