@@ -11,7 +11,7 @@ import structlog
 from immutables import Map
 
 from agent.desired import desired, diff, realized
-from agent.events import EndpointPut, HostChanged, NetworkPut, PolicyResolved
+from agent.events import EndpointPut, Event, HostChanged, NetworkPut, PolicyResolved
 from agent.operations import realize
 from agent.resolution import resolve_all
 from agent.settings import Settings
@@ -50,8 +50,9 @@ def restored_state(
     )
     state, _ = step(state, HostChanged(host))
     state, _ = step(state, PolicyResolved(resolve_all(state, repository)))
-    events = [NetworkPut(network) for network in records.networks().values()]
-    for event in (*events, *(EndpointPut(endpoint) for endpoint in records.endpoints().values())):
+    events: list[Event] = [NetworkPut(network) for network in records.networks().values()]
+    events += [EndpointPut(endpoint) for endpoint in records.endpoints().values()]
+    for event in events:
         try:
             state, _ = step(state, event)
         except CiliateError as error:

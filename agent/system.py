@@ -79,7 +79,7 @@ class System:
             for info in full
         ]
         warnings += [
-            {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.find()
+            {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.current()
         ]
         return {
             "status": "degraded" if problems or full or not engine.up else "ok",

@@ -73,11 +73,11 @@ def find_endpoint(state: State, name: str) -> Endpoint:
     return found[0]
 
 
-_FINDERS = {
+_FINDERS: dict[str, Callable[[Endpoint, str], bool]] = {
     "id": lambda endpoint, value: endpoint.id == int(value),
     "container-name": lambda endpoint, value: endpoint.container_name == value.removeprefix("/"),
-    "container-id": lambda endpoint, value: value and endpoint.container_id.startswith(value),
-    "docker-endpoint": lambda endpoint, value: value and endpoint.docker_id.startswith(value),
+    "container-id": lambda endpoint, value: bool(value) and endpoint.container_id.startswith(value),
+    "docker-endpoint": lambda endpoint, value: bool(value) and endpoint.docker_id.startswith(value),
     "ipv4": lambda endpoint, value: endpoint.ipv4 == ip_address(value),
     "ipv6": lambda endpoint, value: endpoint.ipv6 == ip_address(value),
 }
@@ -135,7 +135,7 @@ def pool(state: State, status: PoolStatus) -> View:
         "pool": str(status.pool),
         "network": owners[0] if owners else "",
         "size": status.size,
-        "used": status.used,
+        "used": status.taken,
     }
 
 
@@ -205,7 +205,9 @@ def conntrack_entry(record: ConntrackRecord, now_ns: int) -> View:
             "source_identity": record.source_identity,
             "destination_identity": record.destination_identity,
             "flags": [
-                flag.name.lower().replace("_", "-") for flag in type(record.flags) if flag in record.flags
+                str(flag.name).lower().replace("_", "-")
+                for flag in type(record.flags)
+                if flag in record.flags
             ],
             "epoch": record.epoch,
             "expires_in": round((record.expires_ns - now_ns) / 1e9, 1),

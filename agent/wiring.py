@@ -165,7 +165,7 @@ def build(settings: Settings) -> System:
         networks=networks,
         ipam=ipam,
         containers=containers,
-        bypasses=Bypasses(containers, realm, acceptance),
+        bypasses=Bypasses(realm, containers, lambda: acceptance.facts),
         identities=identities,
         journal=journal,
         program=program,

@@ -124,7 +124,7 @@ def cidr_set(text: str, excepts: Sequence[str]) -> CidrSelector:
         except ValidationError as error:
             raise ValidationError({"except": {number: error.messages}}) from error
         holes.append(hole)
-    return CidrSelector(whole, tuple(sorted(set(holes))))  # type: ignore[type-var]
+    return CidrSelector(whole, tuple(sorted(set(holes))))
 
 
 _PEER_LISTS = ("endpoints", "cidrs", "cidr_sets", "entities")

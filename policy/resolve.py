@@ -52,6 +52,7 @@ class SubjectPolicy:
     def egress_enforced(self) -> bool:
         return Direction.EGRESS in self.enforced
 
+
 def resolve(
     repository: Repository, subject: Labels, *, mode: Enforcement = Enforcement.DEFAULT
 ) -> SubjectPolicy:

@@ -48,8 +48,9 @@ class Selections:
 
     def without_identities(self, removed: Iterable[int]) -> Selections:
         identities, chosen, gone = Map(self.identities), Map(self.chosen), set(removed)
-        for number in gone & identities.keys():
-            identities = identities.delete(number)
+        for number in gone:
+            if number in identities:
+                identities = identities.delete(number)
         for selector, selected in self.chosen.items():
             if not gone.isdisjoint(selected):
                 chosen = chosen.set(selector, selected - gone)

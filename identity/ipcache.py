@@ -1,0 +1,150 @@
+"""Which entry each prefix has, when several say something about it. PURE, persistent.
+
+The strongest owner of a prefix decides; when it goes, the next one does. Between prefixes the longest match
+decides, which is the datapath's business, with one exception made here: a CIDR rule never says anything
+about addresses inside a pool or behind another bridge, or an unknown address would become known by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+from immutables import Map
+
+from model.network import IPNetwork
+
+E = TypeVar("E")
+
+
+class Owner(IntEnum):
+    """Strongest first."""
+
+    ENDPOINT = 0
+    HOST = 1
+    UNMANAGED = 2
+    POOL = 3
+    """Known to be ours, and to be nobody yet."""
+    CIDR = 4
+
+
+CLOSED = (Owner.UNMANAGED, Owner.POOL)
+"""Owners inside whose prefixes CIDR entries have no effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes(Generic[E]):
+    """`narrowing`: a prefix that had an entry has another one or none, so that verdicts of old are void."""
+
+    puts: Mapping[IPNetwork, E] = field(default_factory=dict)
+    deletes: tuple[IPNetwork, ...] = ()
+    narrowing: bool = False
+
+    def then(self, later: Changes[E]) -> Changes[E]:
+        """Both, in this order."""
+        puts = {prefix: entry for prefix, entry in self.puts.items() if prefix not in set(later.deletes)}
+        puts.update(later.puts)
+        deletes = [prefix for prefix in self.deletes if prefix not in later.puts]
+        return Changes(puts, (*deletes, *later.deletes), self.narrowing or later.narrowing)
+
+
+@dataclass(frozen=True, slots=True)
+class Ipcache(Generic[E]):
+    claims: Map[IPNetwork, Map[Owner, E]] = field(default_factory=Map)
+    """Everything that was said."""
+    closed: Map[IPNetwork, int] = field(default_factory=Map)
+    """Prefixes of pools and of other bridges, with how many owners say so: few."""
+    cidrs: Map[IPNetwork, E] = field(default_factory=Map)
+    """What CIDR rules say, in effect or not."""
+
+    def put_many(self, owner: Owner, entries: Mapping[IPNetwork, E]) -> tuple[Ipcache[E], Changes[E]]:
+        return self._changed(owner, entries, ())
+
+    def remove_many(self, owner: Owner, prefixes: Iterable[IPNetwork]) -> tuple[Ipcache[E], Changes[E]]:
+        """What was not said is not missed."""
+        return self._changed(owner, {}, tuple(prefixes))
+
+    def effective(self) -> dict[IPNetwork, E]:
+        return {prefix: owners[min(owners)] for prefix, owners in self.claims.items()}
+
+    def _changed(
+        self, owner: Owner, put: Mapping[IPNetwork, E], remove: tuple[IPNetwork, ...]
+    ) -> tuple[Ipcache[E], Changes[E]]:
+        if not put and not remove:
+            return self, Changes()
+        cidrs, closed = self.cidrs, self.closed
+        claims: dict[IPNetwork, dict[Owner, E | None]] = {}
+        if owner is Owner.CIDR:
+            cidrs = cidrs.update(put)
+            for prefix in remove:
+                if prefix in cidrs:
+                    cidrs = cidrs.delete(prefix)
+            put = {prefix: entry for prefix, entry in put.items() if not _is_closed(prefix, closed)}
+        for prefix, entry in put.items():
+            claims[prefix] = {owner: entry}
+        for prefix in remove:
+            claims[prefix] = {owner: None}
+        if owner in CLOSED:
+            closed = self._reclosed(owner, put, remove)
+            if closed.keys() != self.closed.keys():
+                for prefix, entry in cidrs.items():
+                    claims.setdefault(prefix, {})[Owner.CIDR] = None if _is_closed(prefix, closed) else entry
+        return self._claimed(claims, closed, cidrs)
+
+    def _reclosed(
+        self, owner: Owner, put: Mapping[IPNetwork, E], remove: tuple[IPNetwork, ...]
+    ) -> Map[IPNetwork, int]:
+        closed = self.closed
+        for prefix in put:
+            if owner not in self.claims.get(prefix, ()):
+                closed = closed.set(prefix, closed.get(prefix, 0) + 1)
+        for prefix in remove:
+            if owner in self.claims.get(prefix, ()):
+                left = closed[prefix] - 1
+                closed = closed.set(prefix, left) if left else closed.delete(prefix)
+        return closed
+
+    def _claimed(
+        self,
+        claims: Mapping[IPNetwork, Mapping[Owner, E | None]],
+        closed: Map[IPNetwork, int],
+        cidrs: Map[IPNetwork, E],
+    ) -> tuple[Ipcache[E], Changes[E]]:
+        """`None` takes a claim back."""
+        puts: dict[IPNetwork, E] = {}
+        deletes: list[IPNetwork] = []
+        narrowing = False
+        all_claims = self.claims
+        for prefix, said in claims.items():
+            before: Map[Owner, E] = self.claims.get(prefix, Map())
+            after = before
+            for owner, entry in said.items():
+                if entry is not None:
+                    after = after.set(owner, entry)
+                elif owner in after:
+                    after = after.delete(owner)
+            old = before[min(before)] if before else None
+            new = after[min(after)] if after else None
+            all_claims = all_claims.set(prefix, after) if after else _without(all_claims, prefix)
+            if new == old:
+                continue
+            narrowing = narrowing or old is not None
+            if new is None:
+                deletes.append(prefix)
+            else:
+                puts[prefix] = new
+        return Ipcache(all_claims, closed, cidrs), Changes(puts, tuple(deletes), narrowing)
+
+
+def _without(claims: Map[IPNetwork, Map[Owner, E]], prefix: IPNetwork) -> Map[IPNetwork, Map[Owner, E]]:
+    return claims.delete(prefix) if prefix in claims else claims
+
+
+def _is_closed(prefix: IPNetwork, closed: Iterable[IPNetwork]) -> bool:
+    return any(
+        other.version == prefix.version
+        and other.prefixlen <= prefix.prefixlen
+        and prefix.network_address in other
+        for other in closed
+    )

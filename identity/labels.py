@@ -1,0 +1,130 @@
+"""From what a container says of itself to the labels that are its identity. PURE.
+
+An image may come from anywhere, so what it says about itself identifies nobody. A container's owner may say
+what he likes, except in the name of ciliate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from model.errors import InvalidInput
+from model.labels import IMAGE, MADE_BY_CILIATE, Label, Labels, split_source
+
+CONTAINER = "container"
+
+DEFAULT_EXCLUDES = (
+    "com.docker.",
+    "com.hashicorp.nomad.",
+    "ciliate.",
+    "desktop.docker.io/",
+    "io.buildah.",
+    "io.podman.",
+    "maintainer",
+    "org.label-schema.",
+    "org.opencontainers.",
+)
+"""Keys of build and deployment tools. What they say differs for each build or each container, and every difference
+would be another identity."""
+
+DERIVED = {
+    "com.docker.compose.project": ("compose", "project"),
+    "com.docker.compose.service": ("compose", "service"),
+    "com.hashicorp.nomad.job_id": ("nomad", "job"),
+    "com.hashicorp.nomad.job_name": ("nomad", "job"),
+    "com.hashicorp.nomad.task_group_name": ("nomad", "group"),
+    "com.hashicorp.nomad.task_name": ("nomad", "task"),
+    "com.hashicorp.nomad.namespace": ("nomad", "namespace"),
+}
+"""What is made of the stamps of Compose and Nomad. Where two name one thing the later one wins."""
+
+_CHILD_JOB = ("/dispatch-", "/periodic-")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """Which labels of containers make an identity. Prefixes are matched against `source:key` and against the bare
+    key; the longest one that matches decides."""
+
+    includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = DEFAULT_EXCLUDES
+
+    @classmethod
+    def parse(cls, words: Iterable[str]) -> LabelFilter:
+        """Of CILIATE_LABELS, in addition to the default. With any prefix to include, all else is left out."""
+        chosen = list(words)
+        if "!" in chosen:
+            raise InvalidInput("'!' excludes nothing", path="CILIATE_LABELS", hint="write !prefix")
+        excludes = tuple(word[1:] for word in chosen if word.startswith("!"))
+        return cls(tuple(word for word in chosen if not word.startswith("!")), DEFAULT_EXCLUDES + excludes)
+
+    def keeps(self, label: Label) -> bool:
+        included = _longest(self.includes, label)
+        excluded = _longest(self.excludes, label)
+        if included < 0 and excluded < 0:
+            return not self.includes
+        return included >= excluded
+
+
+def _longest(prefixes: Iterable[str], label: Label) -> int:
+    """Length of the longest prefix that matches, -1 if none does."""
+    names = (f"{label.source}:{label.key}", label.key)
+    return max(
+        (len(prefix) for prefix in prefixes if any(name.startswith(prefix) for name in names)), default=-1
+    )
+
+
+def derive(
+    container: Mapping[str, str],
+    image: Mapping[str, str],
+    options: Labels,
+    network_labels: Labels,
+    network_id: str,
+    label_filter: LabelFilter,
+) -> tuple[Labels, Labels, tuple[str, ...]]:
+    """The labels of the identity, those that are only shown, and the keys that were not believed.
+
+    `container`: what Docker reports, in which the image's labels are mixed; `image`: the image's own. One that has
+    the image's value is the image's, for all anybody can tell."""
+    from_image = {key: value for key, value in container.items() if image.get(key) == value}
+    own = {key: value for key, value in container.items() if key not in from_image}
+    forged = tuple(key for key in own if split_source(key, default="")[0] in MADE_BY_CILIATE)
+    believed = Labels.of(CONTAINER, {key: value for key, value in own.items() if key not in forged})
+    given = network_labels | options
+    overruled = {label.key for label in given}
+    kept = [label for label in believed if label_filter.keeps(label) and label.key not in overruled]
+    shown = [label for label in believed if label not in set(kept)]
+    return (
+        Labels(kept) | given | derived(own) | Labels([Label("network", "id", network_id)]),
+        Labels(shown) | Labels.of(IMAGE, from_image),
+        forged,
+    )
+
+
+def derived(own: Mapping[str, str]) -> Labels:
+    """`compose:` and `nomad:` labels. A dispatched or periodic Nomad job counts as its parent."""
+    found: dict[tuple[str, str], str] = {}
+    for key, name in DERIVED.items():
+        value = own.get(key)
+        if value:
+            found[name] = _parent_job(value) if name == ("nomad", "job") else value
+    return Labels(Label(source, key, value) for (source, key), value in found.items())
+
+
+def _parent_job(job: str) -> str:
+    for mark in _CHILD_JOB:
+        job = job.partition(mark)[0]
+    return job
+
+
+def parse_user_labels(texts: Iterable[str]) -> Labels:
+    """Labels set through the API: `[source:]key[=value]`, `container` when no source is named."""
+    labels = Labels.parse(texts, default_source=CONTAINER)
+    for label in labels:
+        if label.source in MADE_BY_CILIATE or label.source == IMAGE:
+            raise InvalidInput(
+                f"{label}: only ciliate gives labels of the source {label.source!r}",
+                path="labels",
+                hint=f"write {CONTAINER}:{label.key}={label.value}",
+            )
+    return labels
