@@ -82,7 +82,7 @@ def foreign_rules(user: Sequence[str]) -> tuple[str, ...]:
 class Acceptance:
     """`ensure` is cheap enough to be called every half minute and after each start of the engine."""
 
-    def __init__(self, proc_net: Path = Path("/proc/net")) -> None:
+    def __init__(self, proc_net: Path = Path("/proc/thread-self/net")) -> None:
         self._proc_net = proc_net
         self._lock = threading.Lock()
         self._bridges: frozenset[str] = frozenset()

@@ -8,7 +8,6 @@ are gone by then with their container's namespace."""
 from __future__ import annotations
 
 import itertools
-import socket
 import threading
 import time
 from collections import deque
@@ -40,8 +39,8 @@ class LinkPool:
         self._attach = attach
         self._changed = threading.Condition()
         self._working = threading.Lock()
-        self._ready: deque[LinkPlan] = deque()
-        self._retired: deque[str] = deque()
+        self._ready: deque[tuple[LinkPlan, int]] = deque()
+        self._retired: deque[int] = deque()
         self._wanted = False
         self._stopping = False
         self._calm_at = 0.0
@@ -62,53 +61,52 @@ class LinkPool:
     def keep_ready(self, wanted: bool) -> None:
         """Only a host that has networks keeps spares. When it has none any more, nothing of ours is left when this
         returns. Raises Unavailable."""
-        with self._changed:
-            self._wanted = wanted
-            self._calm_at = time.monotonic() + CALM_SECONDS
-            self._changed.notify()
+        self._wanted = wanted
+        self._stir()
         if not wanted:
             self.settle()
             with self._working:
                 while self._ready:
-                    self._links.delete(self._ready.popleft().host_name)
+                    self._links.delete_number(self._ready.popleft()[1])
 
     def obtain(self, plan: LinkPlan) -> int:
         """A pair as planned, down, with its programs; answers the host side's ifindex. Raises Unavailable."""
-        self._stir()
         while self._ready:
             try:
-                spare = self._ready.popleft()
+                spare, ifindex = self._ready.popleft()
             except IndexError:
                 break  # another thread was faster
+            self._stir()
             try:
                 return self._links.adopt(spare, plan)
             except CiliateError as error:
                 log.info("a spare link was of no use", interface=spare.host_name, reason=error.message)
-                self.retire(spare.host_name)
+                self.retire(ifindex)
+        self._stir()
         ifindex = self._links.create(plan)
         try:
             self._attach(ifindex)
         except BaseException:
-            self._links.delete(plan.host_name)
+            self._links.delete_number(ifindex)
             raise
         return ifindex
 
-    def retire(self, name: str) -> None:
+    def retire(self, ifindex: int) -> None:
         """Remove the link soon. Who calls has made sure that the datapath drops what it carries."""
-        with self._changed:
-            self._retired.append(name)
-            self._changed.notify()
+        self._retired.append(ifindex)
         self._stir()
 
     def settle(self) -> None:
         """Returns when every retired link is gone. Raises Unavailable."""
         with self._working:
             while self._retired:
-                self._remove(self._retired[0])
+                self._links.delete_number(self._retired[0])
                 self._retired.popleft()
 
     def _stir(self) -> None:
-        self._calm_at = time.monotonic() + CALM_SECONDS
+        with self._changed:
+            self._calm_at = time.monotonic() + CALM_SECONDS
+            self._changed.notify()
 
     def _run(self) -> None:
         while True:
@@ -140,16 +138,9 @@ class LinkPool:
             try:
                 self._attach(ifindex)
             except BaseException:
-                self._links.delete(spare.host_name)
+                self._links.delete_number(ifindex)
                 raise
-            self._ready.append(spare)
-
-    def _remove(self, name: str) -> None:
-        try:
-            socket.if_nametoindex(name)
-        except OSError:
-            return  # gone with the container's namespace
-        self._links.delete(name)
+            self._ready.append((spare, ifindex))
 
 
 def _spare(number: int) -> LinkPlan:

@@ -154,12 +154,19 @@ class Links:
 
     def delete(self, name: str) -> None:
         """Remove a link, and with it its other end and routes. No error if it is not there."""
+        self._delete({}, [("IFLA_IFNAME", name)], name)
+
+    def delete_number(self, ifindex: int) -> None:
+        """As `delete`; an ifindex is never given to another link."""
+        self._delete({"index": ifindex}, [], str(ifindex))
+
+    def _delete(self, fields: Mapping[str, int], attributes: Attributes, what: str) -> None:
         try:
-            self._netlink.request([_encode(ifinfmsg, RTM_DELLINK, 0, {}, [("IFLA_IFNAME", name)])])
+            self._netlink.request([_encode(ifinfmsg, RTM_DELLINK, 0, fields, attributes)])
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise Unavailable(
-                    f"interface {name} could not be removed: {error.strerror or error}"
+                    f"interface {what} could not be removed: {error.strerror or error}"
                 ) from error
 
     def allow_loopback(self, name: str, ifindex: int, *, ipv6: bool) -> None:

@@ -24,7 +24,7 @@ from driver.options import (
     network_options,
     port_bindings,
 )
-from driver.plan import LinkPlan, checked_mac, endpoint_mac, gateways, host_name, link_plan
+from driver.plan import LinkPlan, checked_mac, endpoint_mac, gateways, link_plan
 from driver.ports import Ports
 from driver.realm import Realm
 from driver.schema import EndpointRequest, NetworkRequest
@@ -88,30 +88,33 @@ class Networks:
     def restore(self) -> list[str]:
         """At start: go on with what is recorded, and make the host agree with it. Answers a sentence for each
         thing that could not be had again; none of them is a reason not to start."""
+        lost: list[str] = []
         present = self._links.present()
-        networks, endpoints = self._realm.networks(), self._realm.endpoints()
-        for endpoint in endpoints.values():
-            name = host_name(endpoint.docker_id)
+        networks = self._realm.networks()
+        linked = []
+        for endpoint in list(self._realm.endpoints().values()):
             if endpoint.ifindex == 0:
                 continue
-            if endpoint.network_id not in networks or present.get(name) != endpoint.ifindex:
+            if endpoint.network_id in networks and present.get(endpoint.ifname) == endpoint.ifindex:
+                del present[endpoint.ifname]
+                linked.append(endpoint)
+            else:
                 # The host was restarted, or the link was removed: Docker makes it anew or forgets it.
                 self._realm.put_endpoint(_unlinked(endpoint))
-                continue
-            present.pop(name)
-            self._attach(endpoint.ifindex)
-            self._links.open(self._plan(endpoint, networks[endpoint.network_id]), endpoint.ifindex)
-        for name in present:
-            log.info("removing a link that belongs to no endpoint", interface=name)
-            self._links.delete(name)
         subnets = [subnet for network in networks.values() for subnet in network.subnets]
-        linked = [endpoint for endpoint in self._realm.endpoints().values() if endpoint.ifindex]
-        lost: list[str] = []
         try:
             lost += self._ports.start(subnets, linked)
             self._serve_all()
         except CiliateError as error:
             lost.append(str(error))
+        for endpoint in linked:
+            try:
+                self._attach(endpoint.ifindex)
+                self._links.open(self._plan(endpoint, networks[endpoint.network_id]), endpoint.ifindex)
+            except (CiliateError, OSError) as error:
+                lost.append(f"interface {endpoint.ifname} of {endpoint.container_name}: {error}")
+        for ifindex in present.values():
+            self._pool.retire(ifindex)
         self._pool.start()
         return lost
 
@@ -207,7 +210,7 @@ class Networks:
                 self._ports.revoke(endpoint)
                 self._realm.remove_endpoint(endpoint_id)
                 if endpoint.ifindex:
-                    self._pool.retire(endpoint.ifname)
+                    self._pool.retire(endpoint.ifindex)
             self._sandboxes.pop(endpoint_id, None)
 
     def endpoint_information(self, endpoint_id: str) -> dict[str, object]:
@@ -227,7 +230,7 @@ class Networks:
                 self._links.open(plan, ifindex)
                 self._put(replace(endpoint, ifname=plan.host_name, ifindex=ifindex))
             except BaseException:
-                self._pool.retire(plan.host_name)
+                self._pool.retire(ifindex)
                 raise
             self._sandboxes[request.endpoint_id] = request.sandbox
         found = {} if network.internal else gateways(network)
@@ -246,7 +249,7 @@ class Networks:
             self._ports.revoke(endpoint)
             self._realm.put_endpoint(_unlinked(endpoint))
             if endpoint.ifindex:
-                self._pool.retire(endpoint.ifname)
+                self._pool.retire(endpoint.ifindex)
             self._sandboxes.pop(endpoint_id, None)
 
     def publish(self, request: EndpointRequest) -> None:

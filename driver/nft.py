@@ -200,7 +200,7 @@ class Nft:
 
 def remove_table() -> None:
     """No error if it is not there."""
-    if _nft(["list", "table", *TABLE.split(), "-t"]).returncode == 0:
+    if _nft(["-t", "list", "table", *TABLE.split()]).returncode == 0:
         _nft(["delete", "table", *TABLE.split()])
 
 

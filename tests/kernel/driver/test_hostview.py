@@ -1,0 +1,107 @@
+"""What the host's links mean is known at start, and again after each change that matters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+
+from driver.hostfacts import HostFacts
+from driver.hostview import HostView
+from driver.links import Links
+from driver.plan import GATEWAY_DEVICE
+from tests.kernel.driver.topology import HOST4, Container, World, run
+from tests.kernel.netns import in_own_netns
+
+
+class Watch:
+    def __init__(self, *devices: str) -> None:
+        self.told: list[HostFacts] = []
+        self.view = HostView(devices, self.told.append)
+        self.view.start()
+
+    def until(self, condition: Callable[[HostFacts], bool]) -> HostFacts:
+        deadline = time.monotonic() + 5
+        while not condition(self.view.facts):
+            assert time.monotonic() < deadline, self.view.facts
+            time.sleep(0.01)
+        return self.view.facts
+
+
+@in_own_netns
+def test_the_facts_are_there_at_start() -> None:
+    World()
+    watch = Watch()
+    assert list(watch.view.facts.uplinks.values()) == ["eth0"]
+    assert ip_address(HOST4) in watch.view.facts.addresses
+    assert watch.told == [watch.view.facts]
+    watch.view.close()
+
+
+@in_own_netns
+def test_another_engines_bridge_comes_and_goes() -> None:
+    World()
+    watch = Watch()
+    run("ip", "link", "add", "br-1", "type", "bridge")
+    run("ip", "address", "add", "172.30.0.1/16", "dev", "br-1")
+    run("ip", "link", "set", "br-1", "up")
+    facts = watch.until(lambda facts: ip_network("172.30.0.0/16") in facts.unmanaged)
+    assert facts.bridges == {"br-1"} and ip_address("172.30.0.1") in facts.addresses
+    run("ip", "link", "set", "br-1", "down")
+    watch.until(lambda facts: not facts.unmanaged)
+    run("ip", "link", "set", "br-1", "up")
+    watch.until(lambda facts: bool(facts.unmanaged))
+    run("ip", "link", "del", "br-1")
+    facts = watch.until(lambda facts: not facts.bridges)
+    assert not facts.unmanaged and ip_address("172.30.0.1") not in facts.addresses
+    watch.view.close()
+
+
+@in_own_netns
+def test_an_uplink_that_moves() -> None:
+    World()
+    watch = Watch()
+    run("ip", "link", "set", "eth0", "mtu", "1400")
+    watch.until(lambda facts: facts.mtu == 1400)
+    for family in ("-4", "-6"):
+        run("ip", family, "route", "del", "default")
+    watch.until(lambda facts: not facts.uplinks)
+    run("ip", "route", "add", "default", "via", "192.0.2.1")
+    watch.until(lambda facts: bool(facts.uplinks))
+    watch.view.close()
+
+
+@in_own_netns
+def test_our_own_links_are_no_news() -> None:
+    World()
+    links = Links()
+    Container(links, 2)
+    watch = Watch()
+    assert watch.view.facts.bridges == frozenset(), "the gateways' device is no engine's bridge"
+    assert ip_address("10.200.0.1") in watch.view.facts.addresses
+    told = len(watch.told)
+    for number in range(3, 8):
+        links.delete(Container(links, number).plan.host_name)
+    time.sleep(0.3)
+    assert len(watch.told) == told
+    run("ip", "link", "del", GATEWAY_DEVICE)
+    watch.until(lambda facts: ip_address("10.200.0.1") not in facts.addresses)
+    watch.view.close()
+
+
+@in_own_netns
+def test_a_listener_that_fails_does_not_end_the_watch() -> None:
+    calls: list[HostFacts] = []
+
+    def listen(facts: HostFacts) -> None:
+        calls.append(facts)
+        raise RuntimeError("listener")
+
+    view = HostView((), listen)
+    view.start()
+    run("ip", "link", "add", "br-1", "type", "bridge")
+    deadline = time.monotonic() + 5
+    while len(calls) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    view.close()
