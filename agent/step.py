@@ -105,7 +105,7 @@ def _change_host(state: State, host: HostFacts) -> Step:
 def _readdress(before: State, after: State) -> Step:
     """The ipcache follows the networks' pools and gateways and what the host has."""
     ipcache = after.ipcache
-    changes = Changes[IpcacheEntry]()
+    changes: Changes[IpcacheEntry] = Changes()
     for owner, old, new in (
         (Owner.POOL, _pools(before), _pools(after)),
         (Owner.HOST, host_addresses(before), host_addresses(after)),
