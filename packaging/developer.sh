@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the tests, the linters and the benchmarks need: distribution packages, and a virtual environment in .venv.
-# ciliate itself is not installed into it: it runs from this folder.
+# What the tests, the linters and the benchmarks need: distribution packages, and a virtual environment in .venv, from
+# which ciliate runs as it lies in this folder.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,10 +23,4 @@ else
 fi
 [ -x .venv/bin/python ] ||
 	step "making a virtual environment in .venv" /usr/bin/python3 -m venv --system-site-packages .venv
-# The list of dependencies alone: an installed copy would shadow this folder.
-wanted=$(.venv/bin/python -c '
-import tomllib
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-print("\n".join(project["dependencies"] + project["optional-dependencies"]["test"]))')
-mapfile -t requirements <<<"$wanted"
-step "installing Python packages" .venv/bin/python -m pip install --no-input --upgrade-strategy only-if-needed "${requirements[@]}"
+step "installing Python packages" .venv/bin/python -m pip install --no-input -e '.[test]'
