@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from identity.labels import LabelFilter, derive
+from dataclasses import dataclass, replace
 
 from driver.facts import ContainerFacts
 from driver.options import refuse_unbuilt_labels, tag_labels
+from identity.labels import LabelFilter, derive
 from model.endpoint import Endpoint, EndpointState
 from model.identity import Reserved
 from model.labels import Labels
 from model.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """`forged`: label keys of the container that only ciliate may give; they count for nothing."""
+
+    endpoint: Endpoint
+    forged: tuple[str, ...] = ()
 
 
 class Labeller:
@@ -20,13 +27,18 @@ class Labeller:
     def __init__(self, filter_: LabelFilter) -> None:
         self._filter = filter_
 
-    def label(self, endpoint: Endpoint, network: Network, facts: ContainerFacts | None) -> Endpoint:
+    def label(self, endpoint: Endpoint, network: Network, facts: ContainerFacts | None) -> Labelled:
         """The endpoint with its names, labels and tags. It is READY, and then its identity is for the caller to
         find; or, without facts, waiting with the identity init. Raises Unsupported if the container asks by
         label for what is not built yet. Its image cannot ask for anything."""
         if facts is None and endpoint.user_labels is None:
-            return replace(
-                endpoint, state=EndpointState.WAITING_FOR_LABELS, identity=int(Reserved.INIT), labels=Labels()
+            return Labelled(
+                replace(
+                    endpoint,
+                    state=EndpointState.WAITING_FOR_LABELS,
+                    identity=int(Reserved.INIT),
+                    labels=Labels(),
+                )
             )
         if facts is not None:
             own = {key: value for key, value in facts.labels.items() if facts.image_labels.get(key) != value}
@@ -34,7 +46,7 @@ class Labeller:
             tags = tuple(dict.fromkeys((*endpoint.tags, *tag_labels(own))))
             endpoint = replace(endpoint, container_id=facts.id, container_name=facts.name, tags=tags)
         replaced = endpoint.user_labels is not None
-        labels, info_labels, _ = derive(
+        labels, info_labels, forged = derive(
             {} if facts is None or replaced else facts.labels,
             {} if facts is None or replaced else facts.image_labels,
             endpoint.option_labels,
@@ -42,9 +54,12 @@ class Labeller:
             network.id,
             self._filter,
         )
-        return replace(
-            endpoint,
-            labels=labels | (endpoint.user_labels or Labels()),
-            info_labels=info_labels,
-            state=EndpointState.READY,
+        return Labelled(
+            replace(
+                endpoint,
+                labels=labels | (endpoint.user_labels or Labels()),
+                info_labels=info_labels,
+                state=EndpointState.READY,
+            ),
+            forged,
         )

@@ -223,7 +223,7 @@ class Networks:
         with self._endpoint_locks.held(request.endpoint_id):
             endpoint = self._endpoint(request.endpoint_id)
             network = self._network(endpoint.network_id)
-            endpoint = self._labeller.label(endpoint, network, self._containers.find(endpoint))
+            endpoint = self._label(endpoint, network, self._containers.find(endpoint))
             plan = self._plan(endpoint, network)
             ifindex = self._pool.obtain(plan)
             try:
@@ -295,7 +295,7 @@ class Networks:
 
     def learn(self, endpoint_id: str, facts: ContainerFacts) -> None:
         """What has become known about a container since its Join, or has changed."""
-        self._relabel(endpoint_id, lambda endpoint, network: self._labeller.label(endpoint, network, facts))
+        self._relabel(endpoint_id, lambda endpoint, network: self._label(endpoint, network, facts))
 
     def set_labels(self, endpoint_id: str, labels: Labels | None) -> None:
         """Labels that replace what the container says; None goes back to the container's own. Raises NotFound,
@@ -304,9 +304,7 @@ class Networks:
         facts = self._containers.find(endpoint) if endpoint.ifindex else None
         self._relabel(
             endpoint_id,
-            lambda endpoint, network: self._labeller.label(
-                replace(endpoint, user_labels=labels), network, facts
-            ),
+            lambda endpoint, network: self._label(replace(endpoint, user_labels=labels), network, facts),
         )
 
     def rename_network(self, network_id: str, name: str) -> None:
@@ -331,6 +329,16 @@ class Networks:
                 return
             if changed != endpoint:
                 self._put(changed)
+
+    def _label(self, endpoint: Endpoint, network: Network, facts: ContainerFacts | None) -> Endpoint:
+        found = self._labeller.label(endpoint, network, facts)
+        if found.forged:
+            log.warning(
+                "labels that only ciliate gives are ignored",
+                container=found.endpoint.container_name,
+                labels=", ".join(found.forged),
+            )
+        return found.endpoint
 
     def _put(self, endpoint: Endpoint) -> None:
         """With the identity of its labels. Asked for only now, because an identity that is asked for is held until

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+
+from driver.facts import ContainerFacts, labels_of_image, name_filter
+from driver.labelling import Labeller
+from identity.labels import LabelFilter
+from model.endpoint import Endpoint, EndpointState
+from model.errors import Unsupported
+from model.identity import Reserved
+from model.labels import Labels
+from model.network import Network
+
+NETWORK = Network(docker_id="n", id="shop", number=2, subnets=(), labels=Labels.parse(["opt:stage=prod"]))
+ENDPOINT = Endpoint(id=1, docker_id="e", network_id="n", mac="02:42:0a:c8:00:02")
+FACTS = ContainerFacts("c1", "web", {"app": "web", "vendor": "x", "ciliate.tag": "blue"}, {"vendor": "x"})
+
+LABELLER = Labeller(LabelFilter())
+
+
+def texts(labels: Labels) -> set[str]:
+    return set(labels.texts())
+
+
+def label(endpoint: Endpoint = ENDPOINT, facts: ContainerFacts | None = FACTS) -> Endpoint:
+    return LABELLER.label(endpoint, NETWORK, facts).endpoint
+
+
+def test_a_container_that_is_known() -> None:
+    found = label()
+    assert (found.container_id, found.container_name, found.state) == ("c1", "web", EndpointState.READY)
+    assert texts(found.labels) == {"container:app=web", "opt:stage=prod", "network:id=shop"}
+    assert "image:vendor=x" in texts(found.info_labels)
+    assert found.tags == ("blue",)
+
+
+def test_a_container_that_is_not_known_is_init() -> None:
+    found = label(facts=None)
+    assert found.state is EndpointState.WAITING_FOR_LABELS
+    assert found.identity == Reserved.INIT and len(found.labels) == 0
+
+
+def test_labels_of_the_endpoint_win_by_key() -> None:
+    given = Endpoint(
+        id=1, docker_id="e", network_id="n", mac="", option_labels=Labels.parse(["opt:app=db", "opt:new=1"])
+    )
+    assert texts(label(given).labels) == {"opt:app=db", "opt:new=1", "opt:stage=prod", "network:id=shop"}
+
+
+def test_labels_set_by_the_user_replace_the_containers() -> None:
+    user = Endpoint(
+        id=1, docker_id="e", network_id="n", mac="", user_labels=Labels.parse(["container:app=other"])
+    )
+    expected = {"container:app=other", "opt:stage=prod", "network:id=shop"}
+    assert texts(label(user).labels) == expected
+    assert label(user, None).state is EndpointState.READY
+    assert texts(label(user, None).labels) == expected
+
+
+def test_a_container_may_not_ask_for_what_is_not_built_but_its_image_is_not_heard() -> None:
+    fence = {"ciliate.egress": "api.example.com:443"}
+    with pytest.raises(Unsupported, match="not available yet"):
+        label(facts=ContainerFacts("c1", "web", fence, {}))
+    assert label(facts=ContainerFacts("c1", "web", fence, fence)).state is EndpointState.READY
+
+
+def test_nobody_calls_himself_what_only_ciliate_says() -> None:
+    found = LABELLER.label(ENDPOINT, NETWORK, ContainerFacts("c1", "web", {"network:id": "other"}, {}))
+    assert found.forged == ("network:id",)
+    assert texts(found.endpoint.labels) == {"opt:stage=prod", "network:id=shop"}
+
+
+def test_compose_stamps_on_images() -> None:
+    stamps = {"com.docker.compose.project": "shop", "vendor": "x"}
+    assert labels_of_image(stamps, []) == {"vendor": "x"}
+    assert labels_of_image(stamps, ["im@sha256:0"]) == stamps
+    assert labels_of_image(None, []) == {}
+
+
+def test_names_are_found_exactly() -> None:
+    assert name_filter("my.web") == r"^/my\.web$"
