@@ -152,7 +152,7 @@ def _put_endpoint(state: State, endpoint: Endpoint) -> Step:
     before = state.endpoints.get(endpoint.docker_id)
     state = replace(state, endpoints=state.endpoints.set(endpoint.docker_id, endpoint))
     if not endpoint.ifindex:
-        return state, []
+        return _unlink(state, before)
     same = before is not None and before.ifindex and before.identity == endpoint.identity
     operations: list[Operation] = []
     if not same:
@@ -176,13 +176,16 @@ def _remove_endpoint(state: State, docker_id: str) -> Step:
     endpoint = state.endpoints.get(docker_id)
     if endpoint is None:
         return state, []
-    state = replace(state, endpoints=state.endpoints.delete(docker_id))
-    if not endpoint.ifindex:
+    return _unlink(replace(state, endpoints=state.endpoints.delete(docker_id)), endpoint)
+
+
+def _unlink(state: State, endpoint: Endpoint | None) -> Step:
+    """What was in force for an endpoint, if anything, is so no more."""
+    if endpoint is None or not endpoint.ifindex:
         return state, []
     ipcache, changes = state.ipcache.remove_many(Owner.ENDPOINT, endpoint.prefixes)
-    state = replace(state, ipcache=ipcache)
     operations: list[Operation] = [*_address_operations(changes), DeleteEndpoint(endpoint.ifindex)]
-    state, more = _leave(state, endpoint.identity)
+    state, more = _leave(replace(state, ipcache=ipcache), endpoint.identity)
     return state, [*operations, *more]
 
 
@@ -265,7 +268,7 @@ def _take_policy(state: State, event: PolicyResolved) -> Step:
     now = state.selections.identities
     if now is not found.seen or policies.keys() != found.policies.keys():
         came = {number: labels for number, labels in now.items() if number not in found.seen}
-        selections = selections.without_identities(found.seen.keys() - now.keys()).with_identities(came)
+        selections = selections.without_identities(set(found.seen) - set(now)).with_identities(came)
         selections = selections.keeping(
             selector for policy in policies.values() for selector in policy.selectors
         )

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from identity.labels import parse_user_labels
@@ -28,9 +27,8 @@ from driver.network import Networks
 from ipam_driver.ipam import Ipam
 from model.endpoint import Endpoint
 from model.errors import CiliateError, NotFound
+from model.version import VERSION
 from store.identities import IdentityAllocator
-
-VERSION = version("ciliate")
 
 Text = dict[str, Any]
 

@@ -1,0 +1,172 @@
+"""Small steps and the one big one agree: whatever happens, in whatever order, the kernel holds what the state says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from immutables import Map
+
+from agent.desired import desired, diff, realized
+from agent.events import (
+    EndpointPut,
+    EndpointRemoved,
+    Event,
+    HostChanged,
+    NetworkPut,
+    NetworkRemoved,
+    PolicyResolved,
+)
+from agent.operations import BumpEpoch, EditPolicy, PutAddresses, PutEndpoint, ReplacePolicies, realize
+from agent.resolution import resolve_all
+from agent.state import RESERVED, State
+from agent.step import step
+from datapath.memory import MemoryDatapath
+from driver.hostfacts import HostFacts
+from model.endpoint import Endpoint, EndpointState
+from model.errors import CiliateError, Conflict, NotFound
+from model.labels import Labels
+from model.network import Network, Subnet
+from policy.repository import Repository
+from policy.schema import load_rules
+from policy.selections import Selections
+
+ROLES = ["web", "client", "db"]
+
+RULES = [
+    {"endpointSelector": {"matchLabels": {"role": "web"}},
+     "ingress": [{"fromEndpoints": [{"matchLabels": {"role": "client"}}],
+                  "toPorts": [{"ports": [{"port": "80", "protocol": "TCP"}]}]}]},
+    {"endpointSelector": {}, "egress": [{"toCIDRSet": [{"cidr": "192.0.2.0/24", "except": ["192.0.2.8/29"]}]}]},
+    {"endpointSelector": {"matchLabels": {"role": "db"}}, "ingressDeny": [{"fromEntities": ["world"]}],
+     "ingress": [{"fromCIDR": ["10.0.0.0/8", "10.1.0.5/32"]}]},
+    {"endpointSelector": {"matchLabels": {"role": "client"}}, "egress": [{"toEndpoints": [{}]}]},
+]  # fmt: skip
+
+
+def fresh() -> State:
+    return State(selections=Selections(identities=Map(RESERVED)), pools=(ip_network("10.0.0.0/16"),))
+
+
+def network(number: int, **options: bool) -> Network:
+    pool = ip_network(f"10.{number}.0.0/24")
+    return Network(
+        f"n{number}", f"n{number}", number + 2, (Subnet(pool, ip_address(f"10.{number}.0.1")),), **options
+    )
+
+
+def endpoint(number: int, *, in_network: int = 0, role: str = "web", linked: bool = True) -> Endpoint:
+    return Endpoint(
+        id=number + 1,
+        docker_id=f"e{number}",
+        network_id=f"n{in_network}",
+        mac="02:42:00:00:00:01",
+        ipv4=IPv4Address(f"10.{in_network}.0.{number + 5}"),
+        ipv6=IPv6Address(f"fd00::{number + 5}"),
+        ifindex=100 + number if linked else 0,
+        labels=Labels.parse([f"container:role={role}", f"network:id=n{in_network}"]),
+        identity=256 + ROLES.index(role) + 10 * in_network,
+        state=EndpointState.READY,
+    )
+
+
+def run(state: State, datapath: MemoryDatapath, *events: Event) -> State:
+    for event in events:
+        state, operations = step(state, event)
+        realize(datapath, operations)
+    return state
+
+
+changes = st.one_of(
+    st.builds(lambda n, role, net, linked: endpoint(n, in_network=net, role=role, linked=linked),
+              st.integers(0, 5), st.sampled_from(ROLES), st.integers(0, 1), st.booleans()),
+    st.integers(0, 5).map(lambda n: EndpointRemoved(f"e{n}")),
+    st.integers(0, 1).map(lambda n: NetworkPut(network(n))),
+    st.integers(0, 1).map(lambda n: NetworkRemoved(f"n{n}")),
+    st.lists(st.sampled_from(RULES), max_size=4),
+    st.builds(lambda hosts, bridges: HostFacts(frozenset(map(ip_address, hosts)), {2: "eth0"},
+                                               unmanaged=frozenset(map(ip_network, bridges))),
+              st.sets(st.sampled_from(["192.0.2.7", "10.0.0.1", "10.1.0.5"])),
+              st.sets(st.sampled_from(["172.17.0.0/16", "10.1.0.0/16", "192.0.2.0/25"]))),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(changes, max_size=25), st.booleans())
+def test_steps_lead_where_the_big_one_leads(happenings: list[object], late: bool) -> None:
+    datapath = MemoryDatapath()
+    state = run(fresh(), datapath, NetworkPut(network(0)))
+    snapshot = state
+    for happening in happenings:
+        if isinstance(happening, Endpoint):
+            known = state.endpoints.get(happening.docker_id)
+            event: Event = EndpointPut(happening)
+            if known is not None and known.network_id != happening.network_id:
+                continue  # an endpoint never changes its network
+        elif isinstance(happening, list):
+            rules = Repository().add(load_rules(happening))
+            # What was resolved for a snapshot meets a state that has gone on, save in its rules.
+            event = PolicyResolved(
+                resolve_all(replace(snapshot, cidrs=state.cidrs) if late else state, rules)
+            )
+        elif isinstance(happening, HostFacts):
+            event = HostChanged(happening)
+        else:
+            event = happening  # type: ignore[assignment]
+        snapshot = state
+        try:
+            state = run(state, datapath, event)
+        except CiliateError:
+            continue
+        assert diff(desired(state), realized(datapath, state.slots.fresh)) == []
+
+
+def test_a_replica_of_known_labels_costs_its_own_entries_only() -> None:
+    datapath = MemoryDatapath()
+    state = run(fresh(), datapath, NetworkPut(network(0)), EndpointPut(endpoint(0)))
+    _, operations = step(state, EndpointPut(endpoint(1)))
+    assert [type(operation) for operation in operations] == [PutEndpoint, PutAddresses]
+
+
+def test_policy_is_there_before_the_address_that_brings_the_identity() -> None:
+    state, _ = step(fresh(), NetworkPut(network(0)))
+    _, operations = step(state, EndpointPut(endpoint(0)))
+    kinds = [type(operation) for operation in operations]
+    assert kinds.index(EditPolicy) < kinds.index(PutEndpoint) < kinds.index(PutAddresses)
+
+
+def test_new_rules_are_published_together_and_end_what_they_forbid() -> None:
+    datapath = MemoryDatapath()
+    state = run(fresh(), datapath, NetworkPut(network(0)), EndpointPut(endpoint(0)),
+                EndpointPut(endpoint(1, role="client")))  # fmt: skip
+    rules = Repository().add(load_rules(RULES[:1]))
+    _, operations = step(state, PolicyResolved(resolve_all(state, rules)))
+    assert [type(operation) for operation in operations] == [ReplacePolicies, BumpEpoch]
+
+
+def test_a_cidr_rule_makes_no_pool_address_known() -> None:
+    rules = Repository().add(
+        load_rules([{"endpointSelector": {}, "egress": [{"toCIDR": ["10.0.0.0/25", "10.0.0.0/8"]}]}])
+    )
+    state, _ = step(fresh(), NetworkPut(network(0)))
+    state, _ = step(state, EndpointPut(endpoint(0)))
+    state, _ = step(state, PolicyResolved(resolve_all(state, rules)))
+    assert ip_network("10.0.0.0/25") not in state.ipcache.effective()
+    assert state.ipcache.effective()[ip_network("10.0.0.0/8")].identity == state.cidrs.number(
+        ip_network("10.0.0.0/8")
+    )
+
+
+def test_a_network_in_use_stays() -> None:
+    state, _ = step(fresh(), NetworkPut(network(0)))
+    state, _ = step(state, EndpointPut(endpoint(0)))
+    with pytest.raises(Conflict):
+        step(state, NetworkRemoved("n0"))
+
+
+def test_an_endpoint_of_no_network_is_refused() -> None:
+    with pytest.raises(NotFound):
+        step(fresh(), EndpointPut(endpoint(0)))
