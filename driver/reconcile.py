@@ -118,10 +118,10 @@ class Reconciler:
                 in_use.setdefault(pool, set()).update(a for a in addresses_of(detail) if a in pool)
             if network_id in known:
                 self._networks.rename_network(network_id, str(detail.get("Name", "")))
-        for endpoint_id in self._missing_endpoints.look(endpoints.keys() - shown, now):
+        for endpoint_id in self._missing_endpoints.look(set(endpoints) - shown, now):
             log.info("removing an endpoint that Docker has forgotten", endpoint=endpoint_id[:12])
             self._networks.delete_endpoint(endpoint_id)
-        for network_id in self._missing_networks.look(known.keys() - listed.keys(), now):
+        for network_id in self._missing_networks.look(set(known) - set(listed), now):
             log.info("removing a network that Docker has forgotten", network=network_id[:12])
             self._networks.delete_network(network_id)
         self._addresses(in_use)
