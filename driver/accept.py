@@ -14,8 +14,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from driver.plan import DEVICE_GROUP
 from model.errors import Unavailable
+
+log = structlog.get_logger("driver")
 
 COMMENT = "ciliate"
 ANSWER_SECONDS = 4.0
@@ -95,11 +99,14 @@ class Acceptance:
         return self._facts
 
     def set_bridges(self, bridges: Collection[str]) -> None:
-        """Names of bridges that are not ours."""
+        """Names of bridges that are not ours. What cannot be done at once is left to the next `ensure`."""
         if frozenset(bridges) != self._bridges:
             self._bridges = frozenset(bridges)
             if self._active:
-                self.ensure()
+                try:
+                    self.ensure()
+                except Unavailable as error:
+                    log.warning("a new bridge is not yet excepted", reason=error.message)
 
     def set_active(self, active: bool) -> None:
         """Whether there are networks to let through."""

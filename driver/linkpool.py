@@ -17,7 +17,7 @@ import structlog
 
 from driver.links import Links
 from driver.plan import CONTAINER_PREFIX, DEFAULT_MTU, GATEWAY_MAC, HOST_PREFIX, SPARE, LinkPlan
-from model.errors import CiliateError
+from model.errors import CiliateError, Unavailable
 
 log = structlog.get_logger("driver")
 
@@ -83,13 +83,7 @@ class LinkPool:
                 log.info("a spare link was of no use", interface=spare.host_name, reason=error.message)
                 self.retire(ifindex)
         self._stir()
-        ifindex = self._links.create(plan)
-        try:
-            self._attach(ifindex)
-        except BaseException:
-            self._links.delete_number(ifindex)
-            raise
-        return ifindex
+        return self._make(plan)
 
     def retire(self, ifindex: int) -> None:
         """Remove the link soon. Who calls has made sure that the datapath drops what it carries."""
@@ -122,7 +116,7 @@ class LinkPool:
             try:
                 self.settle()
                 self._make_one()
-            except (CiliateError, OSError) as error:
+            except CiliateError as error:
                 log.warning("a link could not be made ready or removed", reason=str(error))
                 time.sleep(_RETRY_SECONDS)
 
@@ -134,13 +128,18 @@ class LinkPool:
             if not self._wanted or len(self._ready) >= READY:
                 return
             spare = _spare(next(self._numbers))
-            ifindex = self._links.create(spare)
-            try:
-                self._attach(ifindex)
-            except BaseException:
-                self._links.delete_number(ifindex)
-                raise
-            self._ready.append((spare, ifindex))
+            self._ready.append((spare, self._make(spare)))
+
+    def _make(self, plan: LinkPlan) -> int:
+        ifindex = self._links.create(plan)
+        try:
+            self._attach(ifindex)
+        except BaseException as error:
+            self._links.delete_number(ifindex)
+            if isinstance(error, OSError):
+                raise Unavailable(f"the programs could not be put on {plan.host_name}: {error}") from error
+            raise
+        return ifindex
 
 
 def _spare(number: int) -> LinkPlan:
