@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 import click
 
 from cli.client import Places
 from cli.output import output_option, print_facts, show
 from model.errors import Unavailable
-
-
-def own() -> str:
-    try:
-        return version("ciliate")
-    except PackageNotFoundError:
-        return "not installed"
+from model.version import VERSION
 
 
 @click.command()
@@ -27,7 +19,7 @@ def command(places: Places, output: str | None) -> None:
         agent = places.agent(timeout=2.0).get("healthz")["version"]
     except Unavailable:
         agent = ""
-    versions = {"command": own(), "agent": agent}
+    versions = {"command": VERSION, "agent": agent}
     show(
         output,
         versions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from model.version import VERSION
 from tests.unit.cli.conftest import CannedAgent, Ciliate
 
 
@@ -114,6 +115,6 @@ def test_each_subject_of_bpf_reads_its_table(agent: CannedAgent, ciliate: Ciliat
 
 def test_versions(agent: CannedAgent, ciliate: Ciliate) -> None:
     agent.on("GET", "/v1/healthz", {"version": "0.1.0"})
-    assert ciliate("version").out.endswith("Agent    0.1.0\n")
+    assert ciliate("version").out == f"Command  {VERSION}\nAgent    0.1.0\n"
     agent.socket.unlink()
     assert ciliate("version").out.endswith("Agent    does not answer\n")
