@@ -41,14 +41,14 @@ def _parts(health: Mapping[str, Any]) -> Iterator[Trouble]:
             f"{waiting} endpoint(s) have no labels yet and may talk to nobody",
             "`ciliate endpoint list` names them; labels come from Docker: does `docker ps` answer?",
         )
-    for name, consequence in (
-        ("store", "new identities and rules cannot be kept"),
-        ("docker", "labels of new containers cannot be read"),
+    for name, consequence, hint in (
+        ("store", "new identities and rules cannot be kept", LOG),
+        ("docker", "labels of new containers cannot be read", "`systemctl status docker` tells why"),
     ):
         part = health[name]
         if part["state"] != "ok":
             detail = f" ({part['detail']})" if part.get("detail") else ""
-            yield Trouble(name.upper(), f"{name} is {part['state']}{detail}: {consequence}", LOG)
+            yield Trouble(name.upper(), f"{name} is {part['state']}{detail}: {consequence}", hint)
 
 
 def _processes(health: Mapping[str, Any], observer: Mapping[str, Any] | None) -> Iterator[Trouble]:

@@ -121,7 +121,7 @@ def test_what_is_wrong_and_what_to_do(agent: CannedAgent, observer: CannedAgent,
         "WAITING 2 endpoint(s) have no labels yet and may talk to nobody\n"
         "  hint: `ciliate endpoint list` names them; labels come from Docker: does `docker ps` answer?\n"
         "DOCKER docker is not answering (timeout): labels of new containers cannot be read\n"
-        "  hint: `journalctl -u ciliate` tells why\n"
+        "  hint: `systemctl status docker` tells why\n"
         "PROCESS observe is waiting to restart\n"
         "  hint: `journalctl -u ciliate` tells why\n"
         "PROCESS ciliate-observe does not answer: no flows, no metrics\n"
