@@ -114,7 +114,8 @@ OTHER = Container(13, 1002, "10.200.2.2", "fd00:2::2", "02:42:0a:c8:02:02", netw
 HOST4, HOST6 = "192.0.2.1", "2001:db8::1"
 WORLD4, WORLD6 = "198.51.100.7", "2001:db8:ffff::7"
 LISTED4, LISTED6, LISTED = "203.0.113.9", "2001:db8:aaaa::9", 1 << 24
-"""World addresses that a rule names by prefix, and the prefix's identity."""
+"""World addresses that a rule names by prefix, and the identity of the first's prefix; the second's is the
+next."""
 UNKNOWN4, UNKNOWN6 = "10.200.1.99", "fd00::99"
 """In our pools, but nobody's."""
 UNMANAGED4 = "172.17.0.2"
@@ -125,7 +126,7 @@ ADDRESSES = {
     "10.200.0.0/16": IpcacheEntry(0),
     "fd00::/16": IpcacheEntry(0),
     "203.0.113.0/24": IpcacheEntry(LISTED),
-    "2001:db8:aaaa::/48": IpcacheEntry(LISTED),
+    "2001:db8:aaaa::/48": IpcacheEntry(LISTED + 1),
     "172.17.0.0/16": IpcacheEntry(3),
 }
 

@@ -41,7 +41,7 @@ ORIGINS = {
     "the world": (WORLD4, UPLINK, 9),
     "the world by IPv6": (WORLD6, UPLINK, 10),
     "a prefix of the world": (LISTED4, UPLINK, LISTED),
-    "a prefix of the world by IPv6": (LISTED6, UPLINK, LISTED),
+    "a prefix of the world by IPv6": (LISTED6, UPLINK, LISTED + 1),
     "another bridge's address, from the world": (UNMANAGED4, UPLINK, 9),
     "another bridge": (UNMANAGED4, BRIDGE, 3),
     "another bridge, with the host's address": (HOST4, BRIDGE, 3),
