@@ -48,7 +48,7 @@ def clean(settings: Settings, *, force: bool) -> int:
             return 1
         _stop_agent(settings)
         sysctls = Sysctls(records.sysctls if records else dict, _remember_nothing)
-        remove_all(links, Acceptance(), sysctls, keep_forwarding=_docker_routes())
+        remove_all(links, Acceptance(), sysctls)
     finally:
         if store is not None:
             store.close()
@@ -81,11 +81,6 @@ def _stop_agent(settings: Settings) -> None:
     deadline = time.monotonic() + PATIENCE * 2
     while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
         time.sleep(0.05)
-
-
-def _docker_routes() -> bool:
-    """Docker's own bridges need the host to route."""
-    return Path("/sys/class/net/docker0").exists() or Path("/proc/sys/net/ipv4/conf/docker0").exists()
 
 
 def _remember_nothing(_path: str, _value: str) -> None:

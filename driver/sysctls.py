@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -28,8 +28,11 @@ class Sysctls:
         self._remember = remember
         self._proc_sys = proc_sys
 
-    def forward(self, *, ipv4: bool, ipv6: bool, uplinks: Iterable[str]) -> None:
-        """Let the host route. Raises Unavailable if it cannot be switched on.
+    def forward(
+        self, *, ipv4: bool, ipv6: bool, uplinks: Iterable[str], others: Collection[int] = (4, 6)
+    ) -> None:
+        """Let the host route what containers need. What they need no more is put back as it was, unless the host
+        has networks of `others` (IP versions) that may need it. Raises Unavailable if it cannot be switched on.
 
         A host that routes IPv6 stops listening to router advertisements, and an uplink that has its default
         route from one would lose it; such uplinks are told to go on listening (accept_ra 2) first."""
@@ -41,15 +44,17 @@ class Sysctls:
                 if self._read(path) == "1":
                     self._set(path, "2")
             self._set(FORWARDING6, "1")
+        self.restore(keep=[*others, *([4] if ipv4 else []), *([6] if ipv6 else [])])
 
-    def restore(self, *, keep_forwarding: bool) -> None:
-        """Put back what was there. `keep_forwarding`: somebody else (Docker's own networks) still needs it."""
+    def restore(self, *, keep: Collection[int]) -> None:
+        """Put back what was there, except what IP versions in `keep` need."""
         for path, value in self._remembered().items():
-            if keep_forwarding and path in (FORWARDING4, FORWARDING6):
+            version = 4 if path.startswith("net/ipv4/") else 6
+            if version in keep or self._read(path) in (value, None):
                 continue
             try:
                 (self._proc_sys / path).write_text(value)
-            except OSError as error:  # an uplink that is gone has nothing to put back
+            except OSError as error:
                 log.info("sysctl not restored", path=path, error=str(error))
 
     def _read(self, path: str) -> str | None:
