@@ -17,7 +17,7 @@ from agent.resolution import resolve_all
 from agent.settings import Settings
 from agent.slots import Slots
 from agent.state import RESERVED, State
-from agent.step import step
+from agent.step import begin, step
 from datapath.tables import Datapath
 from driver.hostfacts import HostFacts
 from model.errors import CiliateError
@@ -43,11 +43,11 @@ def restored_state(
     """Raises nothing for a record that makes no sense any more: it is left out, and said so in the log."""
     state = State(
         enforcement=Enforcement(settings.policy_enforcement),
-        pools=(settings.pool, settings.pool6),
         selections=Selections(identities=Map(RESERVED)),
         slots=Slots.without(slots.values()),
         remembered=Map(slots),
     )
+    state = begin(state, (settings.pool, settings.pool6))
     state, _ = step(state, HostChanged(host))
     state, _ = step(state, PolicyResolved(resolve_all(state, repository)))
     events: list[Event] = [NetworkPut(network) for network in records.networks().values()]

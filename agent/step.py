@@ -52,6 +52,12 @@ SPARE_SLOTS = 64
 container's start should pay."""
 
 
+def begin(state: State, pools: tuple[IPNetwork, ...]) -> State:
+    """A state in which addresses of these pools are known to be ours, and nobody's yet."""
+    after, _ = _readdress(state, replace(state, pools=pools))
+    return after
+
+
 def step(state: State, event: Event) -> Step:
     match event:
         case NetworkPut(network):

@@ -23,7 +23,7 @@ from agent.events import (
 from agent.operations import BumpEpoch, EditPolicy, PutAddresses, PutEndpoint, ReplacePolicies, realize
 from agent.resolution import resolve_all
 from agent.state import RESERVED, State
-from agent.step import step
+from agent.step import begin, step
 from datapath.memory import MemoryDatapath
 from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint, EndpointState
@@ -48,7 +48,7 @@ RULES = [
 
 
 def fresh() -> State:
-    return State(selections=Selections(identities=Map(RESERVED)), pools=(ip_network("10.0.0.0/16"),))
+    return begin(State(selections=Selections(identities=Map(RESERVED))), (ip_network("10.0.0.0/16"),))
 
 
 def network(number: int, **options: bool) -> Network:
@@ -98,6 +98,7 @@ changes = st.one_of(
 @given(st.lists(changes, max_size=25), st.booleans())
 def test_steps_lead_where_the_big_one_leads(happenings: list[object], late: bool) -> None:
     datapath = MemoryDatapath()
+    realize(datapath, diff(desired(fresh()), realized(datapath, 1)))
     state = run(fresh(), datapath, NetworkPut(network(0)))
     snapshot = state
     for happening in happenings:
@@ -170,3 +171,7 @@ def test_a_network_in_use_stays() -> None:
 def test_an_endpoint_of_no_network_is_refused() -> None:
     with pytest.raises(NotFound):
         step(fresh(), EndpointPut(endpoint(0)))
+
+
+def test_an_address_of_the_pool_without_an_endpoint_is_unknown() -> None:
+    assert fresh().ipcache.effective()[ip_network("10.0.0.0/16")].identity == 0
