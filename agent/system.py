@@ -165,7 +165,7 @@ class System:
             {
                 "name": info.name,
                 "type": info.type,
-                "entries": info.entries or 0,
+                "entries": info.entries,
                 "max_entries": info.max_entries,
                 "key_size": info.key_size,
                 "value_size": info.value_size,
