@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from flask import Flask, Response
+from flask import Blueprint, Flask, Response
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from model.errors import CiliateError
+from model.plugin_protocol import CONTENT_TYPE, encode
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -82,6 +83,19 @@ def _refuse(start_response: Callable[..., Any], status: HTTPStatus, error: str, 
         [("Content-Type", "application/json"), ("Content-Length", str(len(body)))],
     )
     return [body]
+
+
+def plugin_app(*drivers: Blueprint) -> Flask:
+    """What the engine speaks to: the drivers, and what they are (Plugin.Activate, Docker's plugin protocol)."""
+    app = Flask("plugin")
+    for driver in drivers:
+        app.register_blueprint(driver)
+
+    @app.post("/Plugin.Activate")
+    def activate() -> Response:
+        return Response(encode({"Implements": ["NetworkDriver", "IpamDriver"]}), content_type=CONTENT_TYPE)
+
+    return app
 
 
 def rest_app() -> tuple[Flask, Api]:

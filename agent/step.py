@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from identity.ipcache import Changes, Owner
-
 from agent.entries import address_entry, endpoint_entry, host_addresses
 from agent.events import (
     EndpointPut,
@@ -37,6 +35,7 @@ from agent.slots import LAST_SLOT
 from agent.state import RESERVED, State, Subject
 from datapath.tables import DeviceClass, IpcacheEntry
 from driver.hostfacts import HostFacts
+from identity.ipcache import Changes, Owner
 from model.endpoint import Endpoint
 from model.errors import Conflict, NotFound
 from model.identity import Reserved

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from identity.labels import parse_user_labels
-
 from agent import views
 from agent.desired import desired
 from agent.events import Event
@@ -24,6 +22,7 @@ from datapath.tables import Datapath
 from driver.bypass import Bypasses
 from driver.containers import Containers
 from driver.network import Networks
+from identity.labels import parse_user_labels
 from ipam_driver.ipam import Ipam
 from model.endpoint import Endpoint
 from model.errors import CiliateError, NotFound

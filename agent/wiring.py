@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from flask import Flask
-from identity.labels import LabelFilter
 
 from agent import api as rest
-from agent.app import BySocket, rest_app
+from agent.app import BySocket, plugin_app, rest_app
 from agent.events import Event, HostChanged, SlotsWanted
 from agent.housekeeping import Housekeeping
 from agent.journal import Journal
@@ -53,6 +51,7 @@ from driver.nft import Nft
 from driver.ports import Ports
 from driver.reconcile import Reconciler
 from driver.sysctls import Sysctls
+from identity.labels import LabelFilter
 from ipam_driver import api as ipam_api
 from ipam_driver.claims import Claims, ClusterPool
 from ipam_driver.ipam import Ipam
@@ -152,10 +151,7 @@ def build(settings: Settings) -> System:
     housekeeping.start()
     reconciler.start()
 
-    plugin = Flask("plugin")
-    plugin.register_blueprint(driver_api.blueprint(networks))
-    plugin.register_blueprint(ipam_api.blueprint(ipam))
-    plugin.add_url_rule("/Plugin.Activate", view_func=_activate, methods=["POST"])
+    plugin = plugin_app(driver_api.blueprint(networks), ipam_api.blueprint(ipam))
     rest_application, registry = rest_app()
     system = System(
         settings=settings,
@@ -246,11 +242,6 @@ def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:
         if overlap(pool, prefix):
             return f"{prefix}, which this host has"
     return None
-
-
-def _activate() -> tuple[bytes, int, dict[str, str]]:
-    body = json.dumps({"Implements": ["NetworkDriver", "IpamDriver"]}).encode()
-    return body, 200, {"Content-Type": "application/vnd.docker.plugins.v1.2+json"}
 
 
 def _read_path(path: Path) -> Path | None:

@@ -44,7 +44,7 @@ LOCAL_FIRST, LOCAL_LAST = 1 << 24, (1 << 25) - 1
 
 
 def is_cluster(identity: int) -> bool:
-    return CLUSTER_FIRST <= identity & ((1 << CLUSTER_ID_SHIFT) - 1) and identity < LOCAL_FIRST
+    return identity & ((1 << CLUSTER_ID_SHIFT) - 1) >= CLUSTER_FIRST and identity < LOCAL_FIRST
 
 
 def is_local(identity: int) -> bool:
