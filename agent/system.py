@@ -99,7 +99,9 @@ class System:
                 "compiled": self.program["compiled"],
                 "lost_events": self.datapath.lost_events(),
             },
-            "ipam": [views.pool(state, status) for status in self.ipam.pools()],
+            "ipam": [
+                views.pool(state, status.pool, status.size, status.taken) for status in self.ipam.pools()
+            ],
             "children": self._children(),
             "warnings": warnings,
             "masquerade": self.settings.masquerade,

@@ -9,12 +9,12 @@ from typing import Any
 
 from agent.state import State
 from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry
-from ipam_driver.host_pool import PoolStatus
 from model.endpoint import Endpoint, EndpointState
 from model.errors import InvalidInput, NotFound
 from model.flow import Direction, DropReason
 from model.identity import Reserved
 from model.labels import Labels
+from model.network import IPNetwork
 from policy.mapstate import PolicyEntry, PolicyKey
 
 View = dict[str, Any]
@@ -124,18 +124,18 @@ def ordered(entries: Mapping[Any, IpcacheEntry]) -> list[tuple[Any, IpcacheEntry
     return sorted(entries.items(), key=lambda item: (item[0].version, item[0]))
 
 
-def pool(state: State, status: PoolStatus) -> View:
+def pool(state: State, prefix: IPNetwork, size: int, taken: int) -> View:
     """`network`: whose it is; empty while Docker makes or removes one."""
     owners = [
         network.name or network.docker_id[:12]
         for network in state.networks.values()
-        if any(subnet.pool == status.pool for subnet in network.subnets)
+        if any(subnet.pool == prefix for subnet in network.subnets)
     ]
     return {
-        "pool": str(status.pool),
+        "pool": str(prefix),
         "network": owners[0] if owners else "",
-        "size": status.size,
-        "used": status.taken,
+        "size": size,
+        "used": taken,
     }
 
 

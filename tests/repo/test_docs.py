@@ -1,0 +1,27 @@
+"""What the pages say is there, and what is there is in the pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from model.flow import DropReason
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_every_reason_of_a_drop_is_explained_and_no_other() -> None:
+    page = (ROOT / "docs/guide/troubleshooting.md").read_text()
+    table = page[page.index("| reason |") : page.index("## It cannot be reached")]
+    explained = set(re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)) - {"reason", "---"}
+    assert explained == {reason.text for reason in DropReason if reason is not DropReason.NONE}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
