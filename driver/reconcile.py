@@ -8,14 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from driver.containers import Containers
+from driver.containers import EngineState, Listener
+from driver.facts import ContainerFacts
 from driver.host import Host
 from driver.network import Networks
 from driver.realm import Realm
+from model.endpoint import Endpoint
 from model.errors import CiliateError, Unavailable
 from model.network import IPAddress, IPNetwork
 
@@ -31,6 +33,23 @@ FORGOTTEN_SECONDS = 30.0
 
 _TICK_SECONDS = 1.0
 _BUILT_IN_IPAM = frozenset({"default", "null", "windows", ""})
+
+
+class Engine(Protocol):
+    """What the reconciler asks of the engine; Containers answers. Raises Unavailable while it does not."""
+
+    @property
+    def state(self) -> EngineState: ...
+
+    def start(self, listener: Listener) -> None: ...
+
+    def close(self) -> None: ...
+
+    def find_patiently(self, endpoint: Endpoint) -> ContainerFacts | None: ...
+
+    def networks(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    def network(self, docker_id: str) -> Mapping[str, Any] | None: ...
 
 
 class Missing:
@@ -56,7 +75,7 @@ class Reconciler:
         self,
         realm: Realm,
         networks: Networks,
-        containers: Containers,
+        containers: Engine,
         host: Host,
         pools: Callable[[], Collection[IPNetwork]],
         addresses: Callable[[AddressesInUse], object],
