@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,9 +87,7 @@ class Containers:
     def close(self) -> None:
         self._stopping.set()
         self._wake.set()
-        events = self._events
-        if events is not None:
-            events.close()
+        self._end_stream()
         if self._thread is not None:
             self._thread.join(_PING_SECONDS + 1.0)
         while not self._clients.empty():
@@ -106,6 +104,9 @@ class Containers:
             except Unavailable:
                 self._went_down()
             except NotFound:
+                return None
+            except (KeyError, TypeError, ValueError, AttributeError):
+                log.exception("the engine answered what was not expected")
                 return None
         return self._on_disk.find(endpoint)
 
@@ -228,9 +229,14 @@ class Containers:
 
     def _went_down(self) -> None:
         self._up.clear()
+        self._end_stream()  # the watching thread then begins anew with a ping
+
+    def _end_stream(self) -> None:
         events = self._events
         if events is not None:
-            events.close()  # the watching thread then begins anew with a ping
+            # It may be ending by itself just now, and the SDK then trips over what is gone already.
+            with suppress(OSError, AttributeError, ValueError):
+                events.close()
 
     def _follow(self, listener: Listener) -> None:
         """Hand on events until the stream ends."""
