@@ -99,6 +99,11 @@ def filter_options(function: Any) -> Any:
     default=True,
     help="Go on until interrupted, or end with the flows that are there.",
 )
+@click.option(
+    "--chatter",
+    is_flag=True,
+    help="Also what interfaces say on their own when they start: router solicitations, MLD.",
+)
 @click.option("-o", "--output", type=click.Choice(["json"]), help="Print the flows as JSON, one a line.")
 @click.pass_obj
 def command(
@@ -107,6 +112,7 @@ def command(
     last: int | None,
     since: str | None,
     follow: bool,
+    chatter: bool,
     output: str | None,
     **filters: tuple[str, ...],
 ) -> int:
@@ -114,7 +120,8 @@ def command(
 
     Shown are dropped packets, and the first packet of each flow that was let through: the time, the verdict,
     the direction as the judging container sees it, both sides with their labels, the protocol, and the reason
-    of a drop. Of options of one kind any must hold, of different ones all.
+    of a drop. Of options of one kind any must hold, of different ones all. What interfaces say on their own is
+    left out (see --chatter).
 
     \b
     ciliate monitor --verdict dropped --to web
@@ -125,6 +132,8 @@ def command(
         name.removeprefix("filter_").replace("_", "-"): texts for name, texts in filters.items() if texts
     }
     query["follow"] = str(follow).lower()
+    if not chatter and "reason" not in query:
+        query["chatter"] = "false"
     if last is not None:
         query["last"] = last
     if since is not None:

@@ -148,6 +148,11 @@ FLOW_FIELDS: Mapping[str, FlowField] = {
     "protocol": FlowField(_protocols, lambda f, v: protocol_name(f.event.protocol) in v, "name or number"),
     "endpoint": FlowField(_whole(65535), lambda f, v: f.event.endpoint == v, "number of the one that judged"),
     "reply": FlowField(_boolean, lambda f, v: f.event.is_reply is v, "true or false"),
+    "chatter": FlowField(
+        _boolean,
+        lambda f, v: (f.event.reason is DropReason.NEIGHBOUR_FORBIDDEN) is v,
+        "true or false: what interfaces say on their own (router solicitations, MLD)",
+    ),
 }
 
 PEER_FIELDS: Mapping[str, PeerField] = {

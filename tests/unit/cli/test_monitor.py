@@ -111,7 +111,15 @@ def test_filters_are_the_observers(observer: CannedAgent, ciliate: Ciliate) -> N
         "last": ["5"],
         "since": ["5m"],
         "follow": ["true"],
+        "chatter": ["false"],
     }
+
+
+def test_chatter_is_shown_when_asked_for(observer: CannedAgent, ciliate: Ciliate) -> None:
+    observer.on("GET", "/v1/flows", b"")
+    ciliate("monitor", "--chatter")
+    ciliate("monitor", "--reason", "neighbour-forbidden")
+    assert all("chatter" not in query for _, _, query, *_ in observer.requests)
 
 
 def test_a_refused_filter(observer: CannedAgent, ciliate: Ciliate) -> None:

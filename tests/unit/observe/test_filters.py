@@ -22,6 +22,7 @@ CASES = [
     ("protocol", "6", "icmp"),
     ("endpoint", "7", "8"),
     ("reply", "false", "true"),
+    ("chatter", "false", "true"),
     ("identity", "1001", "1003"),
     ("from-identity", "1002", "1001"),
     ("to-identity", "1001", "1002"),
@@ -66,6 +67,12 @@ def test_different_filters_must_all_hold(flow: Callable[..., Flow]) -> None:
     assert compile_filter({"verdict": ["dropped"], "to": ["web"]})(flow())
     assert not compile_filter({"verdict": ["dropped"], "to": ["client"]})(flow())
     assert compile_filter({})(flow())
+
+
+def test_chatter_is_what_interfaces_say_on_their_own(flow: Callable[..., Flow]) -> None:
+    chatter = flow(reason=DropReason.NEIGHBOUR_FORBIDDEN)
+    assert compile_filter({"chatter": ["true"]})(chatter)
+    assert not compile_filter({"chatter": ["false"]})(chatter)
 
 
 def test_world_is_all_three_worlds(flow: Callable[..., Flow]) -> None:
