@@ -15,7 +15,7 @@ from tests.docker.harness.unixhttp import Answer, request
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
-COMPILED = {"/var/lib/ciliate/compiled": CACHE / "compiled"}
+COMPILED = {"/var/lib/ciliate/bpf-cache": CACHE / "bpf-cache"}
 """Where the agent keeps compiled programs, and the directory that all sandboxes share for it: the key of an entry is
 its source's hash."""
 

@@ -20,7 +20,7 @@ class Capture:
 
     @property
     def lines(self) -> list[str]:
-        return self.output.read_text().splitlines()
+        return [line for line in self.output.read_text().splitlines() if line]
 
     @classmethod
     @contextmanager

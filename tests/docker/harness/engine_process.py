@@ -40,10 +40,9 @@ class EngineProcess:
             return False
 
     def start(self, *, wait: bool = True) -> None:
-        arguments = ["--cgroup-parent", f"/{self._sandbox.name}", *self._options]
         address = ["--containerd", "/run/containerd/containerd.sock"]
         with self.log.open("ab") as log:
-            self._processes.append(self._sandbox.start("dockerd", *address, *arguments, log=log))
+            self._processes.append(self._sandbox.start("dockerd", *address, *self._options, log=log))
         if wait:
             wait_until(self.answers, f"the engine answers\n{tail(self.log)}", 60)
 

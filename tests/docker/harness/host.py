@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
+import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,14 @@ from tests.docker.harness.commands import Result
 from tests.docker.harness.engine_process import EngineProcess, tail
 from tests.docker.harness.engines import Engine
 from tests.docker.harness.sandbox import Sandbox, wait_until
-from tests.docker.harness.unixhttp import Answer
+from tests.docker.harness.unixhttp import Answer, request
 from tests.docker.harness.world import SPEAKER, World, ask
 
 DRIVER = ("-d", "ciliate", "--ipam-driver", "ciliate")
+
+
+_OTHERS = re.compile(r"proto kernel|docker0")
+"""Lines of `traces` that are nobody's leftovers: routes that go with their addresses, and the engine's own bridge."""
 
 
 class Host:
@@ -29,12 +36,7 @@ class Host:
             directory.mkdir(parents=True, exist_ok=True)
         self.sandbox = Sandbox(COMPILED)
         try:
-            # The engine's own overlay mounts cannot stand on an overlay.
-            for name in ("docker", "containerd"):
-                plain = self.sandbox.directory / name
-                plain.mkdir()
-                self.sandbox.run("mkdir", "-p", f"/var/lib/{name}")
-                self.sandbox.run("mount", "--bind", plain, f"/var/lib/{name}")
+            self.sandbox.make_room_for_an_engine()
             self.world = World.beyond(self.sandbox)
             self.engine = EngineProcess(self.sandbox, engine, engine_options)
             self.agent = AgentProcess(self.sandbox)
@@ -67,6 +69,16 @@ class Host:
             archive.write_bytes(content)
             self.docker("import", "-c", 'CMD ["sleep", "1000000"]', str(archive), name)
             archive.unlink()
+
+    def load_sprinter(self) -> None:
+        """`sprint`: an image that holds sprint.c alone, whose container sends from its first instruction."""
+        program = self.sandbox.directory / "sprint"
+        source = Path(__file__).with_name("sprint.c")
+        subprocess.run(["cc", "-static", "-O2", "-o", program, source], check=True)
+        archive = self.sandbox.directory / "sprint.tar"
+        with tarfile.open(archive, "w") as tar:
+            tar.add(program, "sprint")
+        self.docker("import", "-c", 'ENTRYPOINT ["/sprint"]', str(archive), "sprint")
 
     def network(self, name: str, *options: str) -> str:
         """A ciliate network; returns Docker's id of it."""
@@ -147,7 +159,18 @@ class Host:
         """By container name. Only for containers with one ciliate network."""
         return {endpoint["container_name"]: endpoint for endpoint in self.api("GET", "/v1/endpoint")}
 
+    def flows(self, query: str = "") -> list[Any]:
+        """What the datapath told, oldest first."""
+        answer = request(self.sandbox.path("/run/ciliate/observe.sock"), "GET", f"/v1/flows?{query}")
+        assert answer.status == 200, answer.text
+        return [json.loads(line) for line in answer.text.splitlines()]
+
     # Looking
+
+    def links(self) -> list[str]:
+        """The host's ends of containers' links, without those that are in stock for the next ones."""
+        names = (line.split()[0].split("@")[0] for line in self.run("ip", "-br", "link").lines)
+        return [name for name in names if name.startswith("cl") and "spare" not in name]
 
     @contextmanager
     def capture(self, interface: str, expression: str = "", *, namespace: str = "") -> Iterator[Capture]:
@@ -168,7 +191,16 @@ class Host:
             "run": ("find", "/run", "-mindepth", "1", "-path", "*ciliate*"),
             "sysctls": ("sysctl", "-e", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"),
         }
-        return {what: tuple(sorted(self.run(*command).lines)) for what, command in looks.items()}
+        return {
+            what: tuple(sorted(line for line in self.run(*command).lines if not _OTHERS.search(line)))
+            for what, command in looks.items()
+        }
+
+    def path(self, inside: str) -> Path:
+        return self.sandbox.path(inside)
+
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+        wait_until(condition, what, seconds)
 
     def settle(self, seconds: float = 0.3) -> None:
         """For what must not happen there is nothing to wait for but time."""

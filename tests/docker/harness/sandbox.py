@@ -125,6 +125,16 @@ class Sandbox:
         """Where a file of the sandbox is reached from here."""
         return self.root / str(inside).lstrip("/")
 
+    def make_room_for_an_engine(self) -> None:
+        """Its overlay mounts cannot stand on an overlay, and its containers belong to the sandbox's cgroups."""
+        for name in ("docker", "containerd"):
+            plain = self.directory / name
+            plain.mkdir()
+            self.run("mkdir", "-p", f"/var/lib/{name}")
+            self.run("mount", "--bind", plain, f"/var/lib/{name}")
+        self.run("mkdir", "-p", "/etc/docker")
+        self.path("/etc/docker/daemon.json").write_text(f'{{"cgroup-parent": "/{self.name}"}}\n')
+
     def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         """`pid` as seen inside."""
         self.run("kill", f"-{int(number)}", str(pid))

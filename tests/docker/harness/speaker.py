@@ -4,7 +4,8 @@ in containers, on the host and in the world.
 speaker.py serve PORT...                      on TCP and UDP, IPv4 and IPv6; answers "NAME ADDRESS", the asker's
 speaker.py ask tcp|udp ADDRESS PORT SECONDS   prints the answer; status 1 if none came
 speaker.py hold ADDRESS PORT                  keeps one TCP connection, asks 20 times a second, prints a line for
-                                              each answer and ends when one does not come within 1 s"""
+                                              each answer and ends when one does not come within 1 s
+speaker.py record PORT                        prints each UDP payload that comes"""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ import selectors
 import socket
 import sys
 import time
+
+IP_PKTINFO = 8
+"""Of linux/in.h; Python 3.11 has no name for it."""
 
 
 def serve(ports: list[int]) -> None:
@@ -24,6 +28,9 @@ def serve(ports: list[int]) -> None:
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+                else:
+                    server.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
                 server.bind((anywhere, port))
                 if kind == socket.SOCK_STREAM:
                     server.listen(128)
@@ -36,10 +43,18 @@ def serve(ports: list[int]) -> None:
                 connection, peer = ready.accept()
                 selector.register(connection, selectors.EVENT_READ, peer)
             elif key.data == socket.SOCK_DGRAM:
-                _, peer = ready.recvfrom(65535)
-                ready.sendto(f"{name} {peer[0]}\n".encode(), peer)
+                reflect(ready, name)
             else:
                 answer(selector, ready, f"{name} {key.data[0]}\n")
+
+
+def reflect(server: socket.socket, name: str) -> None:
+    """From the address that was asked, which need not be the one that routing would choose."""
+    _, ancillary, _, peer = server.recvmsg(65535, 256)
+    (level, kind, asked), *_ = ancillary
+    # Its address alone: routing chooses the interface.
+    source = asked[:16] + bytes(4) if level == socket.IPPROTO_IPV6 else bytes(4) + asked[4:]
+    server.sendmsg([f"{name} {peer[0]}\n".encode()], [(level, kind, source)], 0, peer)
 
 
 def answer(selector: selectors.BaseSelector, connection: socket.socket, text: str) -> None:
@@ -89,6 +104,14 @@ def hold(address: str, port: int) -> int:
             time.sleep(0.05)
 
 
+def record(port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        server.bind(("0.0.0.0", port))
+        while True:
+            print(server.recv(1500).decode().strip(), flush=True)
+
+
 def main() -> int:
     match sys.argv[1:]:
         case ["serve", *ports]:
@@ -97,6 +120,8 @@ def main() -> int:
             return ask(protocol, address, int(port), float(seconds))
         case ["hold", address, port]:
             return hold(address, int(port))
+        case ["record", port]:
+            record(int(port))
     return 2
 
 

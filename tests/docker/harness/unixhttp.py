@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -40,7 +41,8 @@ def request(path: Path, method: str, url: str, body: object = None, *, timeout: 
         content, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
     connection = _Connection(path, timeout)
     try:
-        connection.request(method, url, content, headers)
+        with contextlib.suppress(BrokenPipeError):  # who refuses a body need not read it, but answers
+            connection.request(method, url, content, headers)
         response = connection.getresponse()
         return Answer(response.status, response.read().decode(errors="replace"))
     finally:

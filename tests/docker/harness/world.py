@@ -23,6 +23,7 @@ SPEAKER = str(Path(__file__).with_name("speaker.py"))
 _SETUP = f"""
 ip netns add world
 ip link add eth0 type veth peer name uplink netns world
+echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad
 ip address add {HOST4}/24 dev eth0
 ip address add {HOST6}/64 dev eth0 nodad
 ip -n world link set lo up
