@@ -10,13 +10,9 @@ Nothing here waits for Docker: the engine waits for us."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -25,16 +21,17 @@ from agent.app import BySocket, plugin_app, rest_app
 from agent.events import Event, HostChanged, SlotsWanted
 from agent.housekeeping import Housekeeping
 from agent.journal import Journal
+from agent.loading import Loading, finish_loader
 from agent.loop import Loop
 from agent.operations import realize
 from agent.realm import AgentRealm
 from agent.restore import remembered_slots, repair, restored_state
 from agent.rules import Rules, stored_rules
+from agent.serving import THREADS
 from agent.settings import Settings
 from agent.state import State
 from agent.step import step
 from agent.system import System
-from agent.worker import THREADS
 from datapath.attach import ContainerPrograms, attach
 from datapath.kernel import KernelDatapath
 from driver import api as driver_api
@@ -56,7 +53,6 @@ from ipam_driver import api as ipam_api
 from ipam_driver.claims import Claims, ClusterPool
 from ipam_driver.ipam import Ipam
 from ipam_driver.subnets import overlap
-from model.errors import Unavailable
 from model.identity import is_cluster
 from model.network import IPNetwork
 from store.identities import IdentityAllocator
@@ -67,12 +63,9 @@ from store.sqlite import SqliteStore
 
 log = structlog.get_logger("agent")
 
-LOADER_SECONDS = 60.0
 
-
-def build(settings: Settings) -> System:
+def build(settings: Settings, loading: Loading) -> System:
     started = time.monotonic()
-    loading = _start_loader(settings)
     cluster = SqliteStore(settings.state_dir / "cluster.db")
     node = SqliteStore(settings.state_dir / "node.db")
     keys, records = Keys(settings.cluster), LocalStore(node)
@@ -85,7 +78,7 @@ def build(settings: Settings) -> System:
     view = HostView(settings.devices, relay.changed)
     view.start()
 
-    program = _finish_loader(loading)
+    program = finish_loader(loading)
     datapath = KernelDatapath(settings.bpf_root)
     programs = ContainerPrograms.open(settings.bpf_root)
     repository, revision = stored_rules(policies), _newest(policies)
@@ -206,25 +199,6 @@ class _HostRelay:
 
     def connect(self, loop: Loop[State, Event]) -> None:
         self._loop = loop
-
-
-def _start_loader(settings: Settings) -> subprocess.Popen[str]:
-    """In a process of its own, so that LLVM never lives in this one."""
-    command = [sys.executable, "-m", "datapath.loader"]
-    command += ["--root", str(settings.bpf_root), "--cache", str(settings.state_dir / "bpf-cache")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def _finish_loader(loading: subprocess.Popen[str]) -> dict[str, Any]:
-    try:
-        said, complaint = loading.communicate(timeout=LOADER_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        loading.kill()
-        raise Unavailable(f"the datapath was not loaded within {LOADER_SECONDS:g} s") from error
-    if loading.returncode:
-        raise Unavailable(f"the datapath cannot be loaded: {complaint.strip()}")
-    report: dict[str, Any] = json.loads(said)
-    return report
 
 
 def _newest(policies: PolicyStore) -> int:
