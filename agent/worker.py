@@ -27,6 +27,7 @@ def main() -> None:
     lock = claim(settings)
     loading = start_loader(settings)
     # Only now: while the loader works.
+    import agent.lean  # noqa: F401
     from agent.logs import configure
     from agent.serving import serve
     from agent.wiring import build
