@@ -1,5 +1,5 @@
-"""Keeps out of the agent what its libraries load just in case: TLS for asyncio, and rich's tracebacks for structlog, 8 MB
-together. To be imported before anything that imports structlog."""
+"""Keeps out of the agent what its libraries load just in case: TLS for asyncio, and rich's tracebacks for structlog,
+8 MB together. To be imported before anything that imports structlog."""
 
 from __future__ import annotations
 
