@@ -28,6 +28,9 @@ K = TypeVar("K", bound=Hashable)
 AddressesInUse = Mapping[IPNetwork, Collection[IPAddress]]
 
 SWEEP_SECONDS = 30.0
+AGAIN_SECONDS = 8.0
+"""Until the next look at what is missing."""
+
 FORGOTTEN_SECONDS = 30.0
 """What Docker does not show may be under way; it is forgotten when it has been missing this long."""
 
@@ -58,6 +61,9 @@ class Missing:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since: dict[Hashable, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
 
     def look(self, missing: Iterable[K], now: float) -> set[K]:
         """Those overdue. What is not missing any more begins anew."""
@@ -154,10 +160,11 @@ class Reconciler:
                 return
             self._resolve_waiting()
             if due or time.monotonic() >= next_sweep:
-                next_sweep = time.monotonic() + SWEEP_SECONDS
                 self._attempt("host not kept in order", self._host.keep)
                 if self._containers.state.up:
                     self._attempt("not reconciled with the engine", lambda: self.sweep(time.monotonic()))
+                missing = len(self._missing_endpoints) + len(self._missing_networks)
+                next_sweep = time.monotonic() + (AGAIN_SECONDS if missing else SWEEP_SECONDS)
 
     def _resolve_waiting(self) -> None:
         """Ask again for labels, ever less often for those that cannot be had."""
