@@ -52,9 +52,9 @@ program() {
 	changed=yes
 }
 
-# The folders that are Python packages.
+# The folders that are Python packages; bench measures the program and is no part of it.
 parts() {
-	(cd "$source" && dirname -- */__init__.py)
+	(cd "$source" && dirname -- */__init__.py | grep -vx bench)
 }
 
 source_hash() {

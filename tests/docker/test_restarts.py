@@ -134,9 +134,17 @@ def test_what_docker_took_away_while_the_agent_was_down_is_reconciled(
     host.run("docker", "rm", "-f", "goes", timeout=180)
     host.agent.start()
     host.until(lambda: set(host.endpoints()) == {"stays"}, "the endpoint is forgotten", 90)
-    assert gone not in host.run("ip", "route", "show", "table", "all").out
-    (pool,) = host.api("GET", "/v1/healthz")["ipam"]
-    assert pool["used"] == 2, "the gateway's and the address of the one that stays"
+    host.until(
+        lambda: gone not in host.run("ip", "route", "show", "table", "all").out, "so are its link and route"
+    )
+
+    def addresses() -> int:
+        (pool,) = host.api("GET", "/v1/healthz")["ipam"]
+        return int(pool["used"])
+
+    host.until(
+        lambda: addresses() == 2, "only the gateway's and the address of the one that stays are in use", 90
+    )
 
 
 def test_the_agent_starts_without_an_engine(fresh_host: Callable[..., Host]) -> None:
