@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 
 from immutables import Map
 
@@ -13,21 +12,22 @@ from model.identity import LOCAL_FIRST, LOCAL_LAST, Reserved
 from model.labels import Label, Labels
 from model.network import IPNetwork
 
-WORLD = {ip_network("0.0.0.0/0"): Reserved.WORLD_IPV4, ip_network("::/0"): Reserved.WORLD_IPV6}
-"""These prefixes are the world itself and need no identity of their own."""
+WORLDS = {4: Reserved.WORLD_IPV4, 6: Reserved.WORLD_IPV6}
+"""By IP version."""
+
+_WORLD_LABELS = {version: tuple(world.labels) for version, world in WORLDS.items()}
 
 
 def labels_of(prefix: IPNetwork) -> Labels:
-    """A prefix is part of the world too, and of the world of its family."""
-    world = Reserved.WORLD_IPV4 if prefix.version == 4 else Reserved.WORLD_IPV6
-    if prefix in WORLD:
-        return world.labels
-    return world.labels | Labels([Label("cidr", str(prefix))])
+    """A prefix is part of the world too, and of the world of its family; that of length 0 is that world itself."""
+    world = _WORLD_LABELS[prefix.version]
+    return Labels((Label("cidr", str(prefix)), *world) if prefix.prefixlen else world)
 
 
 @dataclass(frozen=True, slots=True)
 class CidrIdentities:
-    """A prefix keeps its number while it is wanted; a number is not given again at once."""
+    """A prefix keeps its number while it is wanted; a number is not given again at once. Prefixes of length 0 are
+    the world, which has numbers of its own."""
 
     numbers: Map[IPNetwork, int] = field(default_factory=Map)
     following: int = LOCAL_FIRST
@@ -36,14 +36,12 @@ class CidrIdentities:
         self, wanted: Collection[IPNetwork]
     ) -> tuple[CidrIdentities, dict[int, Labels], dict[int, IPNetwork]]:
         """Exactly these prefixes. Also the identities that are new, and those that are gone."""
-        kept = {prefix: number for prefix, number in self.numbers.items() if prefix in wanted}
-        removed = {number: prefix for prefix, number in self.numbers.items() if prefix not in wanted}
-        new = sorted(
-            (prefix for prefix in wanted if prefix not in kept and prefix not in WORLD),
-            key=lambda prefix: (prefix.version, prefix),
-        )
-        if len(kept) + len(new) > LOCAL_LAST - LOCAL_FIRST:
-            raise Exhausted(f"{len(kept) + len(new)} prefixes are more than there are identities")
+        chosen = {prefix for prefix in wanted if prefix.prefixlen}
+        kept = {prefix: number for prefix, number in self.numbers.items() if prefix in chosen}
+        removed = {number: prefix for prefix, number in self.numbers.items() if prefix not in chosen}
+        new = sorted(chosen - kept.keys(), key=_order)
+        if len(self.numbers) + len(new) > LOCAL_LAST - LOCAL_FIRST:
+            raise Exhausted(f"no identity is left for {len(chosen)} prefixes", hint="name wider prefixes")
         taken = set(self.numbers.values())
         following = self.following
         added: dict[int, Labels] = {}
@@ -57,11 +55,14 @@ class CidrIdentities:
 
     def number(self, prefix: IPNetwork) -> int:
         """KeyError if the prefix is not wanted."""
-        world = WORLD.get(prefix)
-        return int(world) if world is not None else self.numbers[prefix]
+        return self.numbers[prefix] if prefix.prefixlen else int(WORLDS[prefix.version])
 
     def items(self) -> Iterable[tuple[IPNetwork, int]]:
         return self.numbers.items()
+
+
+def _order(prefix: IPNetwork) -> tuple[int, int, int]:
+    return prefix.version, int(prefix.network_address), prefix.prefixlen
 
 
 def _next(number: int) -> int:

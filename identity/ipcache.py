@@ -6,7 +6,7 @@ about addresses inside a pool or behind another bridge, or an unknown address wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
@@ -43,7 +43,8 @@ class Changes(Generic[E]):
 
     def then(self, later: Changes[E]) -> Changes[E]:
         """Both, in this order."""
-        puts = {prefix: entry for prefix, entry in self.puts.items() if prefix not in set(later.deletes)}
+        gone = set(later.deletes)
+        puts = {prefix: entry for prefix, entry in self.puts.items() if prefix not in gone}
         puts.update(later.puts)
         deletes = [prefix for prefix in self.deletes if prefix not in later.puts]
         return Changes(puts, (*deletes, *later.deletes), self.narrowing or later.narrowing)
@@ -63,7 +64,7 @@ class Ipcache(Generic[E]):
 
     def remove_many(self, owner: Owner, prefixes: Iterable[IPNetwork]) -> tuple[Ipcache[E], Changes[E]]:
         """What was not said is not missed."""
-        return self._changed(owner, {}, tuple(prefixes))
+        return self._changed(owner, {}, tuple(dict.fromkeys(prefixes)))
 
     def effective(self) -> dict[IPNetwork, E]:
         return {prefix: owners[min(owners)] for prefix, owners in self.claims.items()}
@@ -80,16 +81,19 @@ class Ipcache(Generic[E]):
             for prefix in remove:
                 if prefix in cidrs:
                     cidrs = cidrs.delete(prefix)
-            put = {prefix: entry for prefix, entry in put.items() if not _is_closed(prefix, closed)}
+            shut = _inside(put, closed)
+            put = {prefix: entry for prefix, entry in put.items() if prefix not in shut}
         for prefix, entry in put.items():
             claims[prefix] = {owner: entry}
         for prefix in remove:
             claims[prefix] = {owner: None}
         if owner in CLOSED:
             closed = self._reclosed(owner, put, remove)
-            if closed.keys() != self.closed.keys():
-                for prefix, entry in cidrs.items():
-                    claims.setdefault(prefix, {})[Owner.CIDR] = None if _is_closed(prefix, closed) else entry
+            toggled = {prefix for prefix in (*put, *remove) if (prefix in closed) != (prefix in self.closed)}
+            touched = _inside(cidrs, toggled)
+            shut = _inside(touched, closed)
+            for prefix in touched:
+                claims.setdefault(prefix, {})[Owner.CIDR] = None if prefix in shut else cidrs[prefix]
         return self._claimed(claims, closed, cidrs)
 
     def _reclosed(
@@ -141,10 +145,21 @@ def _without(claims: Map[IPNetwork, Map[Owner, E]], prefix: IPNetwork) -> Map[IP
     return claims.delete(prefix) if prefix in claims else claims
 
 
-def _is_closed(prefix: IPNetwork, closed: Iterable[IPNetwork]) -> bool:
-    return any(
-        other.version == prefix.version
-        and other.prefixlen <= prefix.prefixlen
-        and prefix.network_address in other
-        for other in closed
-    )
+def _inside(prefixes: Iterable[IPNetwork], outer: Collection[IPNetwork]) -> set[IPNetwork]:
+    """Those that lie in any of the outer ones, or are one. By arithmetic, since either side may be thousands."""
+    heads: dict[tuple[int, int], set[int]] = {}
+    for prefix in outer:
+        heads.setdefault((prefix.version, prefix.prefixlen), set()).add(_head(prefix, prefix.prefixlen))
+    return {
+        prefix
+        for prefix in (prefixes if heads else ())
+        if any(
+            version == prefix.version and length <= prefix.prefixlen and _head(prefix, length) in known
+            for (version, length), known in heads.items()
+        )
+    }
+
+
+def _head(prefix: IPNetwork, length: int) -> int:
+    """The first `length` bits."""
+    return int(prefix.network_address) >> (prefix.max_prefixlen - length)

@@ -5,11 +5,12 @@ what he likes, except in the name of ciliate."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.errors import InvalidInput
-from model.labels import IMAGE, MADE_BY_CILIATE, Label, Labels, split_source
+from model.labels import ANY, IMAGE, MADE_BY_CILIATE, Label, Labels, split_source
 
 CONTAINER = "container"
 
@@ -38,7 +39,8 @@ DERIVED = {
 }
 """What is made of the stamps of Compose and Nomad. Where two name one thing the later one wins."""
 
-_CHILD_JOB = ("/dispatch-", "/periodic-")
+_CHILD_JOB = re.compile(r"/(dispatch-([^/]+-)?[0-9]+-[0-9a-f]{8}|periodic-[0-9]+)\Z")
+"""What Nomad appends to the parent's name: a time, and for a dispatched job a random end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,15 @@ class LabelFilter:
 
 
 def _longest(prefixes: Iterable[str], label: Label) -> int:
-    """Length of the longest prefix that matches, -1 if none does."""
-    names = (f"{label.source}:{label.key}", label.key)
+    """How much of the key the longest prefix that matches covers, -1 if none does. A source alone covers nothing."""
+    start = f"{label.source}:"
     return max(
-        (len(prefix) for prefix in prefixes if any(name.startswith(prefix) for name in names)), default=-1
+        (
+            len(prefix) if label.key.startswith(prefix) else max(len(prefix) - len(start), 0)
+            for prefix in prefixes
+            if label.key.startswith(prefix) or f"{start}{label.key}".startswith(prefix)
+        ),
+        default=-1,
     )
 
 
@@ -86,14 +93,14 @@ def derive(
 
     `container`: what Docker reports, in which the image's labels are mixed; `image`: the image's own. One that has
     the image's value is the image's, for all anybody can tell."""
-    from_image = {key: value for key, value in container.items() if image.get(key) == value}
-    own = {key: value for key, value in container.items() if key not in from_image}
+    from_image = {key: value for key, value in container.items() if key and image.get(key) == value}
+    own = {key: value for key, value in container.items() if key and key not in from_image}
     forged = tuple(key for key in own if split_source(key, default="")[0] in MADE_BY_CILIATE)
     believed = Labels.of(CONTAINER, {key: value for key, value in own.items() if key not in forged})
     given = network_labels | options
     overruled = {label.key for label in given}
     kept = [label for label in believed if label_filter.keeps(label) and label.key not in overruled]
-    shown = [label for label in believed if label not in set(kept)]
+    shown = set(believed) - set(kept)
     return (
         Labels(kept) | given | derived(own) | Labels([Label("network", "id", network_id)]),
         Labels(shown) | Labels.of(IMAGE, from_image),
@@ -112,14 +119,15 @@ def derived(own: Mapping[str, str]) -> Labels:
 
 
 def _parent_job(job: str) -> str:
-    for mark in _CHILD_JOB:
-        job = job.partition(mark)[0]
-    return job
+    return _CHILD_JOB.sub("", job)
 
 
 def parse_user_labels(texts: Iterable[str]) -> Labels:
     """Labels set through the API: `[source:]key[=value]`, `container` when no source is named."""
-    labels = Labels.parse(texts, default_source=CONTAINER)
+    labels = Labels(
+        replace(label, source=CONTAINER) if label.source == ANY else label
+        for label in map(Label.parse, texts)
+    )
     for label in labels:
         if label.source in MADE_BY_CILIATE or label.source == IMAGE:
             raise InvalidInput(

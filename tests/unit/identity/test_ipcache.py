@@ -1,0 +1,190 @@
+"""What an address is, when several say something about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from identity.ipcache import CLOSED, Changes, Ipcache, Owner
+from model.network import IPNetwork
+
+POOL, INSIDE, BESIDE = ip_network("10.200.1.0/24"), ip_network("10.200.1.5/32"), ip_network("10.200.2.5/32")
+AROUND = ip_network("10.0.0.0/8")
+
+
+def said(*claims: tuple[Owner, IPNetwork, str]) -> Ipcache[str]:
+    cache: Ipcache[str] = Ipcache()
+    for owner, prefix, entry in claims:
+        cache, _ = cache.put_many(owner, {prefix: entry})
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak"), [(a, b) for a in Owner for b in Owner if a < b], ids=lambda owner: owner.name
+)
+def test_the_strongest_owner_decides_until_it_goes(strong: Owner, weak: Owner) -> None:
+    cache = said((weak, INSIDE, "weak"))
+    cache, changes = cache.put_many(strong, {INSIDE: "strong"})
+    assert changes == Changes({INSIDE: "strong"}, (), True)
+    assert cache.put_many(weak, {INSIDE: "weaker"})[1] == Changes()
+    cache, changes = cache.remove_many(strong, [INSIDE])
+    assert changes == Changes({INSIDE: "weak"}, (), True)
+    cache, changes = cache.remove_many(weak, [INSIDE])
+    assert changes == Changes({}, (INSIDE,), True) and cache == Ipcache()
+
+
+def test_a_new_prefix_makes_no_verdict_void() -> None:
+    _, changes = said().put_many(Owner.ENDPOINT, {INSIDE: "web"})
+    assert changes == Changes({INSIDE: "web"}, (), False)
+
+
+def test_to_say_the_same_again_changes_nothing() -> None:
+    cache = said((Owner.HOST, INSIDE, "host"))
+    again, changes = cache.put_many(Owner.HOST, {INSIDE: "host"})
+    assert changes == Changes() and again == cache
+    assert cache.remove_many(Owner.ENDPOINT, [INSIDE]) == (cache, Changes())
+    assert cache.remove_many(Owner.CIDR, [BESIDE]) == (cache, Changes())
+
+
+@pytest.mark.parametrize("owner", CLOSED, ids=lambda owner: owner.name)
+def test_no_rule_makes_an_unknown_address_of_a_pool_known(owner: Owner) -> None:
+    cache = said((owner, POOL, "closed"), (Owner.CIDR, INSIDE, "cidr"), (Owner.CIDR, POOL, "cidr"))
+    assert cache.effective() == {POOL: "closed"}
+
+
+def test_a_rule_may_speak_of_what_is_around_and_beside_a_pool() -> None:
+    cache = said((Owner.POOL, POOL, "pool"), (Owner.CIDR, AROUND, "wide"), (Owner.CIDR, BESIDE, "cidr"))
+    assert cache.effective() == {POOL: "pool", AROUND: "wide", BESIDE: "cidr"}
+
+
+def test_a_pool_that_comes_takes_effect_from_rules_and_one_that_goes_gives_it_back() -> None:
+    cache = said((Owner.CIDR, INSIDE, "cidr"), (Owner.CIDR, BESIDE, "cidr"))
+    cache, changes = cache.put_many(Owner.POOL, {POOL: "pool"})
+    assert changes == Changes({POOL: "pool"}, (INSIDE,), True)
+    cache, changes = cache.remove_many(Owner.POOL, [POOL])
+    assert changes == Changes({INSIDE: "cidr"}, (POOL,), True)
+
+
+def test_an_address_stays_closed_while_any_pool_holds_it() -> None:
+    cache = said((Owner.CIDR, INSIDE, "cidr"), (Owner.POOL, AROUND, "all"), (Owner.POOL, POOL, "net"))
+    cache, _ = cache.remove_many(Owner.POOL, [POOL])
+    assert cache.effective() == {AROUND: "all"}
+    cache, _ = cache.put_many(Owner.UNMANAGED, {AROUND: "bridge"})
+    cache, _ = cache.remove_many(Owner.POOL, [AROUND])
+    assert cache.effective() == {AROUND: "bridge"}
+    cache, _ = cache.remove_many(Owner.UNMANAGED, [AROUND])
+    assert cache.effective() == {INSIDE: "cidr"}
+
+
+def test_a_rule_withdrawn_while_a_pool_closed_it_does_not_come_back() -> None:
+    cache = said((Owner.CIDR, INSIDE, "cidr"), (Owner.POOL, POOL, "pool"))
+    cache, changes = cache.remove_many(Owner.CIDR, [INSIDE])
+    assert changes == Changes()
+    cache, _ = cache.remove_many(Owner.POOL, [POOL])
+    assert cache == Ipcache()
+
+
+def test_endpoints_and_the_host_are_known_inside_a_pool() -> None:
+    gateway = ip_network("10.200.1.1/32")
+    cache = said((Owner.POOL, POOL, "pool"), (Owner.ENDPOINT, INSIDE, "web"), (Owner.HOST, gateway, "host"))
+    assert cache.effective() == {POOL: "pool", INSIDE: "web", gateway: "host"}
+
+
+def test_a_prefix_of_one_family_closes_nothing_of_the_other() -> None:
+    cache = said((Owner.POOL, ip_network("::/0"), "pool"), (Owner.CIDR, INSIDE, "cidr"))
+    assert cache.effective()[INSIDE] == "cidr"
+
+
+OWNERS = st.sampled_from(list(Owner))
+PREFIX: st.SearchStrategy[IPNetwork] = st.one_of(
+    st.builds(
+        lambda bits, length: IPv4Network((bits << 29, length), strict=False),
+        st.integers(0, 7),
+        st.integers(0, 3),
+    ),
+    st.builds(
+        lambda bits, length: IPv6Network((bits << 126, length), strict=False),
+        st.integers(0, 3),
+        st.integers(0, 2),
+    ),
+)
+PUT = st.tuples(OWNERS, st.dictionaries(PREFIX, st.sampled_from("abc"), max_size=4))
+REMOVE = st.tuples(OWNERS, st.lists(PREFIX, max_size=4))
+
+Claims = dict[tuple[Owner, IPNetwork], str]
+
+
+def rebuilt(claims: Claims) -> dict[IPNetwork, str]:
+    """The rules of the table, applied to everything that was said, as plainly as can be."""
+
+    def closed(prefix: IPNetwork) -> bool:
+        return any(
+            owner in CLOSED and other.version == prefix.version and prefix.subnet_of(other)  # type: ignore[arg-type]
+            for owner, other in claims
+        )
+
+    found: dict[IPNetwork, str] = {}
+    for (owner, prefix), entry in sorted(claims.items(), key=lambda item: item[0][0], reverse=True):
+        if owner is not Owner.CIDR or not closed(prefix):
+            found[prefix] = entry
+    return found
+
+
+def applied(table: dict[IPNetwork, str], changes: Changes[str]) -> dict[IPNetwork, str]:
+    assert not changes.puts.keys() & set(changes.deletes)
+    return {prefix: entry for prefix, entry in table.items() if prefix not in changes.deletes} | dict(
+        changes.puts
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(PUT, REMOVE), max_size=12))
+def test_whatever_is_said_in_turn(
+    steps: list[tuple[Owner, dict[IPNetwork, str]] | tuple[Owner, list[IPNetwork]]],
+) -> None:
+    cache: Ipcache[str] = Ipcache()
+    claims: Claims = {}
+    table: dict[IPNetwork, str] = {}
+    all_changes: Changes[str] = Changes()
+    for owner, what in steps:
+        before = table
+        if isinstance(what, dict):
+            cache, changes = cache.put_many(owner, what)
+            claims |= {(owner, prefix): entry for prefix, entry in what.items()}
+        else:
+            cache, changes = cache.remove_many(owner, what)
+            for prefix in what:
+                claims.pop((owner, prefix), None)
+        table = applied(table, changes)
+        assert table == cache.effective() == rebuilt(claims)
+        assert set(changes.deletes) <= before.keys()
+        assert all(before.get(prefix) != entry for prefix, entry in changes.puts.items())
+        assert changes.narrowing is any(table.get(prefix) != entry for prefix, entry in before.items())
+        all_changes = all_changes.then(changes)
+    assert applied({}, all_changes) == table
+    assert cache == _from(claims.items()), "the way here leaves no trace"
+
+
+def _from(claims: Iterable[tuple[tuple[Owner, IPNetwork], str]]) -> Ipcache[str]:
+    return said(*((owner, prefix, entry) for (owner, prefix), entry in claims))
+
+
+def test_one_more_pool_or_endpoint_costs_little_with_many_rules() -> None:
+    rules = {ip_network((0x0B000000 + 256 * number, 24)): "cidr" for number in range(10_000)}
+    pools = {ip_network((0x0AC80000 + 256 * number, 24)): "pool" for number in range(200)}
+    begun = time.process_time()
+    cache, _ = said().put_many(Owner.POOL, pools)
+    cache, _ = cache.put_many(Owner.CIDR, rules)
+    assert time.process_time() - begun < 1
+    begun = time.process_time()
+    cache, _ = cache.put_many(Owner.POOL, {ip_network("10.99.0.0/24"): "pool"})
+    assert time.process_time() - begun < 0.2
+    begun = time.process_time()
+    for last in range(1, 200):
+        cache, _ = cache.put_many(Owner.ENDPOINT, {ip_network(f"10.99.0.{last}/32"): "web"})
+    assert time.process_time() - begun < 0.2
