@@ -91,6 +91,8 @@ class Acceptance:
         self._lock = threading.Lock()
         self._bridges: frozenset[str] = frozenset()
         self._active = False
+        self._clean = False
+        """Nothing of ours is there, and nothing needed."""
         self._facts = FirewallFacts()
 
     @property
@@ -116,6 +118,8 @@ class Acceptance:
 
     def ensure(self) -> None:
         """Raises Unavailable if iptables does not do as told."""
+        if self._clean and not self._active:
+            return
         with self._lock:
             user_rules: list[str] = []
             ufw = False
@@ -129,6 +133,7 @@ class Acceptance:
                 if text:
                     _restore(command, text)
             self._facts = FirewallFacts(tuple(user_rules), ufw, _has_firewalld() if self._active else False)
+            self._clean = not self._active
 
     def remove(self) -> None:
         """Every rule of ours, in whichever variant of iptables it is."""

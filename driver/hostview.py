@@ -37,6 +37,9 @@ SETTLE_SECONDS = 0.05
 REREAD_SECONDS = 600.0
 """The kernel does not tell of every route that goes with its device or source address."""
 
+REST_SECONDS = 5.0
+"""After a failure."""
+
 log = structlog.get_logger("driver")
 
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # link, IPv4 address and route, IPv6 address and route
@@ -82,13 +85,19 @@ class HostView:
         dirty = False
         while not self._stopping.is_set():
             wait = SETTLE_SECONDS if dirty else 0.5
-            if select.select([self._notifications], [], [], wait)[0]:
-                dirty = self._take() or dirty
+            try:
+                if select.select([self._notifications], [], [], wait)[0]:
+                    dirty = self._take() or dirty
+                    continue
+                quiet += wait
+                if quiet >= REREAD_SECONDS:
+                    quiet, dirty = 0.0, True
+                    self._read_all()
+            except Exception:
+                log.exception("a notification of the kernel was not understood; reading all anew")
+                self._stopping.wait(REST_SECONDS)
+                quiet = REREAD_SECONDS
                 continue
-            quiet += wait
-            if quiet >= REREAD_SECONDS:
-                quiet, dirty = 0.0, True
-                self._read_all()
             if dirty:
                 dirty = False
                 self._publish()

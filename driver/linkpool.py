@@ -119,6 +119,9 @@ class LinkPool:
             except CiliateError as error:
                 log.warning("a link could not be made ready or removed", reason=str(error))
                 time.sleep(_RETRY_SECONDS)
+            except Exception:
+                log.exception("a link could not be made ready or removed")
+                time.sleep(_RETRY_SECONDS)
 
     def _has_work(self) -> bool:
         return bool(self._retired) or (self._wanted and len(self._ready) < READY)

@@ -158,7 +158,7 @@ class Reconciler:
             self._due.clear()
             if self._stopping.is_set():
                 return
-            self._resolve_waiting()
+            self._attempt("labels not asked for again", self._resolve_waiting)
             if due or time.monotonic() >= next_sweep:
                 self._attempt("host not kept in order", self._host.keep)
                 if self._containers.state.up:
