@@ -35,7 +35,8 @@ CLOSED = (Owner.UNMANAGED, Owner.POOL)
 
 @dataclass(frozen=True, slots=True)
 class Changes(Generic[E]):
-    """`narrowing`: a prefix that had an entry has another one or none, so that verdicts of old are void."""
+    """`narrowing`: some address may mean somebody else than before, so that verdicts of old are void. Only an endpoint
+    that takes a free address does not count: nobody could talk to that address until then."""
 
     puts: Mapping[IPNetwork, E] = field(default_factory=dict)
     deletes: tuple[IPNetwork, ...] = ()
@@ -133,7 +134,7 @@ class Ipcache(Generic[E]):
             all_claims = all_claims.set(prefix, after) if after else _without(all_claims, prefix)
             if new == old:
                 continue
-            narrowing = narrowing or old is not None
+            narrowing = narrowing or old is not None or min(after) is not Owner.ENDPOINT
             if new is None:
                 deletes.append(prefix)
             else:
