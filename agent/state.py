@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from identity.cidr import CidrIdentities
-from identity.ipcache import Ipcache
 from immutables import Map
 
 from agent.slots import Slots
 from datapath.tables import IpcacheEntry
 from driver.hostfacts import HostFacts
+from identity.cidr import CidrIdentities
+from identity.ipcache import Ipcache
 from model.endpoint import Endpoint
 from model.identity import Reserved
 from model.labels import Labels
