@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from identity.cidr import CidrIdentities
-
 from agent.state import State
+from identity.cidr import CidrIdentities
 from model.labels import Labels
 from model.network import IPNetwork
-from policy.mapstate import MapState, map_state
+from policy.mapstate import MapState, map_states
 from policy.repository import Repository
-from policy.resolve import SubjectPolicy, resolve
+from policy.resolve import SubjectPolicy, resolve_each
 from policy.selections import Selections
 
 
@@ -40,10 +39,9 @@ def resolve_all(state: State, repository: Repository) -> Resolution:
         for prefix in selector.prefixes()
     }
     cidrs, added, removed = state.cidrs.with_prefixes(prefixes)
-    policies = {
-        identity: resolve(repository, subject.labels, mode=subject.mode)
-        for identity, subject in state.subjects.items()
-    }
+    policies = resolve_each(
+        repository, {number: (subject.labels, subject.mode) for number, subject in state.subjects.items()}
+    )
     selectors = {selector for policy in policies.values() for selector in policy.selectors}
     selections = state.selections.with_identities(added).only(selectors)
     return Resolution(
@@ -53,5 +51,5 @@ def resolve_all(state: State, repository: Repository) -> Resolution:
         seen=state.selections.identities,
         selections=selections,
         policies=policies,
-        maps={identity: map_state(policy, selections.select) for identity, policy in policies.items()},
+        maps=map_states(policies, selections.select),
     )

@@ -254,7 +254,7 @@ def _introduce(state: State, identity: int, labels: Labels, *, gone: bool) -> li
     for subject in state.subjects.values():
         if matching.isdisjoint(subject.policy.selectors):
             continue
-        entries = identity_delta(subject.policy, identity, labels)
+        entries = identity_delta(subject.policy, identity, matching)
         if entries:
             operations.append(
                 EditPolicy(subject.slot, {}, tuple(entries)) if gone else EditPolicy(subject.slot, entries)

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.flow import Direction
-from policy.mapstate import ANYBODY, MapState, PolicyKey, covering
+from policy.mapstate import ANYBODY, MapState, PolicyKey
+from policy.ports import covering
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def decide(state: MapState, identity: int, direction: Direction, protocol: int, 
 def _longest_match(
     state: MapState, identity: int, direction: Direction, protocol: int, port: int
 ) -> PolicyKey | None:
-    for _, covered_protocol, first, bits in covering((direction, protocol, port, 16)):
+    for _, covered_protocol, first, bits in covering(direction, protocol, port, 16):
         key = PolicyKey(direction, identity, covered_protocol, first, bits)
         if key in state:
             return key

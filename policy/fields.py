@@ -11,7 +11,8 @@ from marshmallow import ValidationError
 
 from model.labels import ANY, Label, Labels
 from model.network import IPNetwork
-from policy.rule import LAST_PORT, Element, Service
+from policy.ports import LAST_PORT
+from policy.rule import Element, Service
 from policy.selector import CidrSelector, Selector
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}

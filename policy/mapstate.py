@@ -2,22 +2,23 @@
 
 The datapath asks a map twice: for the peer's identity and for 0, which stands for anybody; each time the entry with
 the longest match answers, and a deny in either answer wins. So that the longest match of one identity is
-the right answer for it, every entry holds the strongest verdict of all entries of that identity that cover it:
-a broad deny reaches into every narrower allow."""
+the right answer for it, the strongest verdict reaches into everything that its entry covers: a broad deny into
+every narrower allow. What then says no more than an entry that covers it, of its own identity or of 0, is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import TypeVar
 
 from model.flow import Direction
-from model.labels import Labels
-from policy.resolve import Filter, SubjectPolicy
-from policy.rule import ANY_PROTOCOL, Service
+from policy.ports import ANY_PROTOCOL, Place, wider
+from policy.resolve import Grants, SubjectPolicy
 from policy.selector import Selector
 
 ANYBODY = 0
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,82 +45,68 @@ Select = Callable[[Selector], Collection[int]]
 
 ALLOW, DENY = PolicyEntry(), PolicyEntry(deny=True)
 
-_Place = tuple[Direction, int, int, int]
-"""A key without its identity: direction, protocol, port, port_bits."""
-
 
 def map_state(policy: SubjectPolicy, select: Select) -> dict[PolicyKey, PolicyEntry]:
     """`select`: the identities that a selector selects now."""
-    chosen: dict[int, list[Filter]] = {}
-    for part in policy.filters:
-        for identity in (ANYBODY,) if part.peer is None else select(part.peer):
-            chosen.setdefault(identity, []).append(part)
-    state: dict[PolicyKey, PolicyEntry] = {}
-    known: dict[tuple[Filter, ...], list[tuple[_Place, PolicyEntry]]] = {}
+    chosen: dict[int, list[Grants]] = {}
+    for peer, grants in policy.peers.items():
+        for identity in select(peer):
+            chosen.setdefault(identity, []).append(grants)
+    anybody = _anybody(policy)
+    state = _entries(ANYBODY, anybody)
+    known: dict[tuple[int, ...], Grants] = {}
     for identity, parts in chosen.items():
-        alike = tuple(parts)
+        alike = tuple(map(id, parts))
         if alike not in known:
-            known[alike] = _entries(alike)
-        for (direction, protocol, port, bits), entry in known[alike]:
-            state[PolicyKey(direction, identity, protocol, port, bits)] = entry
-    for direction in Direction:
-        if direction not in policy.enforced:
-            state.setdefault(PolicyKey(direction), ALLOW)
+            known[alike] = _strongest(parts, anybody)
+        state.update(_entries(identity, known[alike]))
     return state
 
 
-def identity_delta(policy: SubjectPolicy, identity: int, labels: Labels) -> dict[PolicyKey, PolicyEntry]:
-    """What to add to the map when an identity appears. When one goes, every key that names it goes."""
-    verdicts: dict[Selector, bool] = {}
-    parts = []
-    for part in policy.filters:
-        if part.peer is None:
-            continue
-        if part.peer not in verdicts:
-            verdicts[part.peer] = part.peer.matches(labels)
-        if verdicts[part.peer]:
-            parts.append(part)
-    return {
-        PolicyKey(direction, identity, protocol, port, bits): entry
-        for (direction, protocol, port, bits), entry in _entries(tuple(parts))
-    }
+def map_states(policies: Mapping[K, SubjectPolicy], select: Select) -> dict[K, MapState]:
+    """By the keys given; where they share a policy, one map serves all."""
+    known: dict[int, MapState] = {}
+    for policy in policies.values():
+        if id(policy) not in known:
+            known[id(policy)] = map_state(policy, select)
+    return {key: known[id(policy)] for key, policy in policies.items()}
 
 
-def _entries(parts: tuple[Filter, ...]) -> list[tuple[_Place, PolicyEntry]]:
-    """The entries of one identity, each with the strongest verdict of those that cover it."""
-    denied: dict[_Place, bool] = {}
-    for part in parts:
-        for protocol, port, bits in places(part.service):
-            place = (part.direction, protocol, port, bits)
-            denied[place] = denied.get(place, False) or part.deny
-    if not any(denied.values()):
-        return [(place, ALLOW) for place in denied]
-    return [
-        (place, DENY if any(denied.get(wider, False) for wider in covering(place)) else ALLOW)
-        for place in denied
-    ]
+def identity_delta(
+    policy: SubjectPolicy, identity: int, selectors: Iterable[Selector]
+) -> dict[PolicyKey, PolicyEntry]:
+    """What to add to the map when an identity appears that these selectors select. When one goes, every key that
+    names it goes."""
+    parts = [policy.peers[selector] for selector in selectors if selector in policy.peers]
+    return _entries(identity, _strongest(parts, _anybody(policy))) if parts else {}
 
 
-def covering(place: _Place) -> Iterator[_Place]:
-    """A place and all that cover it, narrowest first."""
+def _anybody(policy: SubjectPolicy) -> Grants:
+    """What identity 0 has in the map. A direction that is not enforced allows everybody everything."""
+    is_open = frozenset(
+        (direction, ANY_PROTOCOL, 0, 0) for direction in Direction if direction not in policy.enforced
+    )
+    return _strongest([policy.anybody, Grants(allow=is_open)], Grants())
+
+
+def _strongest(parts: Iterable[Grants], beneath: Grants) -> Grants:
+    """The fewest places that give every packet the verdict that all parts together do, on top of `beneath`. No allow
+    is covered by a deny, and nothing by its like."""
+    allow = frozenset[Place]().union(*(part.allow for part in parts))
+    deny = frozenset[Place]().union(*(part.deny for part in parts))
+    no_allow, no_deny = deny | beneath.allow | beneath.deny, beneath.deny
+    return Grants(
+        frozenset(place for place in allow if place not in no_allow and wider(place).isdisjoint(no_allow | allow)),
+        frozenset(place for place in deny if place not in no_deny and wider(place).isdisjoint(no_deny | deny)),
+    )
+
+
+def _entries(identity: int, grants: Grants) -> dict[PolicyKey, PolicyEntry]:
+    entries = dict.fromkeys((_key(identity, place) for place in grants.allow), ALLOW)
+    entries.update(dict.fromkeys((_key(identity, place) for place in grants.deny), DENY))
+    return entries
+
+
+def _key(identity: int, place: Place) -> PolicyKey:
     direction, protocol, port, bits = place
-    if protocol != ANY_PROTOCOL:
-        for length in range(bits, -1, -1):
-            yield direction, protocol, port & ~(0xFFFF >> length) & 0xFFFF, length
-    yield direction, ANY_PROTOCOL, 0, 0
-
-
-@lru_cache(maxsize=4096)
-def places(service: Service) -> tuple[tuple[int, int, int], ...]:
-    """(protocol, port, bits): the fewest prefixes that make up the range, at most 30."""
-    if service.protocol == ANY_PROTOCOL:
-        return ((ANY_PROTOCOL, 0, 0),)
-    found = []
-    first, end = service.first, service.last + 1
-    while first < end:
-        size = first & -first or 1 << 16
-        while size > end - first:
-            size >>= 1
-        found.append((service.protocol, first, 17 - size.bit_length()))
-        first += size
-    return tuple(found)
+    return PolicyKey(direction, identity, protocol, port, bits)

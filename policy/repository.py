@@ -7,20 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from immutables import Map
 
 from model.labels import ANY, Labels
+from policy.index import SelectorIndex
 from policy.rule import Rule
+from policy.selector import Selector
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Repository:
+    """Without slots, because what is worked out once is kept beside the fields."""
+
     unnamed: tuple[Rule, ...] = ()
     named: Mapping[str, tuple[Rule, ...]] = field(default_factory=Map)
 
     def rules(self) -> tuple[Rule, ...]:
         return self.unnamed + tuple(rule for name in sorted(self.named) for rule in self.named[name])
+
+    def selecting(self, subject: Labels) -> tuple[Rule, ...]:
+        """The rules whose endpointSelector selects these labels, in the order of `rules()`."""
+        rules, numbers, index = self._by_subject
+        chosen = [number for selector in index.matching(subject) for number in numbers[selector]]
+        return tuple(rules[number] for number in sorted(chosen))
+
+    @cached_property
+    def _by_subject(self) -> tuple[tuple[Rule, ...], dict[Selector, list[int]], SelectorIndex]:
+        rules = self.rules()
+        numbers: dict[Selector, list[int]] = {}
+        for number, rule in enumerate(rules):
+            numbers.setdefault(rule.subject, []).append(number)
+        return rules, numbers, SelectorIndex().including(numbers)
 
     def with_labels(self, labels: Labels) -> tuple[Rule, ...]:
         """The rules that carry all of these labels."""

@@ -5,17 +5,23 @@ selector selects, never which selectors apply."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from typing import TypeVar
 
 from model.flow import Direction
 from model.identity import Reserved
 from model.labels import Labels
+from policy.ports import ANY_PROTOCOL, Place, prefixes
 from policy.repository import Repository
-from policy.rule import Element, Rule, Service
+from policy.rule import Rule, Service
 from policy.selector import Selector
 
 BOTH = frozenset(Direction)
+
+K = TypeVar("K", bound=Hashable)
 
 
 class Enforcement(StrEnum):
@@ -28,21 +34,22 @@ class Enforcement(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """One thing that a rule says. `peer` None: anybody."""
+class Grants:
+    """What the rules say about one peer, as yet unmerged: a place may be covered by another, allowed and denied."""
 
-    direction: Direction
-    peer: Selector | None
-    service: Service
-    deny: bool
+    allow: frozenset[Place] = frozenset()
+    deny: frozenset[Place] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class SubjectPolicy:
-    filters: tuple[Filter, ...]
+    """`anybody`: what applies to every peer."""
+
+    anybody: Grants
+    peers: Mapping[Selector, Grants]
     enforced: frozenset[Direction]
     selectors: frozenset[Selector]
-    """Every one that a filter has."""
+    """The keys of `peers`."""
 
     @property
     def ingress_enforced(self) -> bool:
@@ -56,37 +63,60 @@ class SubjectPolicy:
 def resolve(
     repository: Repository, subject: Labels, *, mode: Enforcement = Enforcement.DEFAULT
 ) -> SubjectPolicy:
-    if mode is Enforcement.NEVER:
-        return SubjectPolicy((), frozenset(), frozenset())
-    rules = [rule for rule in repository.rules() if rule.subject.matches(subject)]
-    filters = dict.fromkeys(part for rule in rules for part in _filters(rule))
-    return SubjectPolicy(
-        filters=tuple(filters),
-        enforced=enforced(rules, subject, mode),
-        selectors=frozenset(part.peer for part in filters if part.peer is not None),
-    )
+    return resolve_each(repository, {None: (subject, mode)})[None]
 
 
-def enforced(rules: list[Rule], subject: Labels, mode: Enforcement) -> frozenset[Direction]:
+def resolve_each(
+    repository: Repository, subjects: Mapping[K, tuple[Labels, Enforcement]]
+) -> dict[K, SubjectPolicy]:
+    """By the keys given. Subjects that the same rules select get the same object."""
+    known: dict[Hashable, SubjectPolicy] = {}
+    policies = {}
+    for key, (subject, mode) in subjects.items():
+        rules = () if mode is Enforcement.NEVER else repository.selecting(subject)
+        directions = enforced(rules, subject, mode)
+        policy = known.get((rules, directions))
+        if policy is None:
+            policy = known[rules, directions] = _merged(rules, directions)
+        policies[key] = policy
+    return policies
+
+
+def enforced(rules: Collection[Rule], subject: Labels, mode: Enforcement) -> frozenset[Direction]:
     """Which directions deny by default, given the rules that select the subject. Who has no labels yet (init)
     is denied both ways, whatever the rules say."""
+    if mode is Enforcement.NEVER:
+        return frozenset()
     if mode is Enforcement.ALWAYS or Reserved.INIT.label in subject:
         return BOTH
     return frozenset(direction for rule in rules for direction in rule.default_deny)
 
 
-def _filters(rule: Rule) -> list[Filter]:
-    return [
-        Filter(direction, peer, service, deny)
-        for lists, deny in ((rule.allows, False), (rule.denies, True))
-        for direction, elements in lists.items()
-        for element in elements
-        for peer in _peers(element)
-        for service in ((Service(),) if element.services is None else element.services)
-    ]
+def _merged(rules: Collection[Rule], directions: frozenset[Direction]) -> SubjectPolicy:
+    said: dict[Selector | None, tuple[set[Place], set[Place]]] = {None: (set(), set())}
+    for rule in rules:
+        for denies, lists in enumerate((rule.allows, rule.denies)):
+            for direction, elements in lists.items():
+                for element in elements:
+                    places = _places(direction, element.services)
+                    for peer in (None,) if element.peers is None else element.peers:
+                        key = None if peer is None or peer.is_wildcard else peer
+                        if key not in said:
+                            said[key] = (set(), set())
+                        said[key][denies].update(places)
+    peers = {peer: Grants(frozenset(allow), frozenset(deny)) for peer, (allow, deny) in said.items()}
+    anybody = peers.pop(None)
+    found = {peer: grants for peer, grants in peers.items() if peer is not None}
+    return SubjectPolicy(anybody, found, directions, frozenset(found))
 
 
-def _peers(element: Element) -> list[Selector | None]:
-    if element.peers is None:
-        return [None]
-    return [None if peer.is_wildcard else peer for peer in element.peers]
+@lru_cache(maxsize=4096)
+def _places(direction: Direction, services: tuple[Service, ...] | None) -> frozenset[Place]:
+    """`services` None: every protocol and port."""
+    found = set()
+    for service in (Service(),) if services is None else services:
+        if service.protocol == ANY_PROTOCOL:
+            found.add((direction, ANY_PROTOCOL, 0, 0))
+        else:
+            found |= {(direction, service.protocol, *part) for part in prefixes(service.first, service.last)}
+    return frozenset(found)

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 
 from model.flow import Direction
 from model.labels import Labels
+from policy.ports import ANY_PROTOCOL, LAST_PORT
 from policy.selector import CidrSelector, LabelSelector, Selector
-
-ANY_PROTOCOL = 0
-LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True, order=True)

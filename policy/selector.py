@@ -4,15 +4,14 @@ Every selector is a value: equal ones select the same, so that a cache can hold 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_network
 
+from model.identity import Reserved
 from model.labels import ANY, IMAGE, Label, Labels
 from model.network import IPNetwork
-
-_WORLD = Label("reserved", "world")
 
 
 class Operator(StrEnum):
@@ -24,7 +23,8 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Requirement:
-    """About one key. The source `any` means every source but the image's: an image names itself as it likes."""
+    """About one key. The source `any` means every source but the image's: an image names itself as it likes. A key
+    that is absent meets NotIn and DoesNotExist only."""
 
     source: str
     key: str
@@ -50,11 +50,20 @@ class Requirement:
         return [] if label is None else [label.value]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class LabelSelector:
     """All requirements must hold. None at all: everything."""
 
     requirements: tuple[Requirement, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(set(self.requirements)))
+        object.__setattr__(self, "requirements", ordered)
+        object.__setattr__(self, "_hash", hash(ordered))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def is_wildcard(self) -> bool:
@@ -66,40 +75,67 @@ class LabelSelector:
 
 @dataclass(frozen=True, slots=True)
 class CidrSelector:
-    """Identities of prefixes inside `cidr` and inside none of `excepts`. Never an endpoint, whatever its address:
-    only a CIDR identity has cidr labels. A prefix of length 0 is the world of its family."""
+    """The part of the world inside `cidr` and inside none of `excepts`. Never an endpoint, a node or a host, whatever
+    its address: only what is part of the world stands for a prefix."""
 
     cidr: IPNetwork
     excepts: tuple[IPNetwork, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)
 
     is_wildcard = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.cidr, self.excepts)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
     def matches(self, labels: Labels) -> bool:
         prefix = prefix_of(labels)
-        if prefix is None:
-            return self.cidr.prefixlen == 0 and Label("reserved", f"world-ipv{self.cidr.version}") in labels
-        return _inside(prefix, self.cidr) and not any(_inside(prefix, hole) for hole in self.excepts)
+        if prefix is None or not covers(self.cidr, prefix):
+            return False
+        return not any(covers(hole, prefix) for hole in self.excepts)
 
     def prefixes(self) -> tuple[IPNetwork, ...]:
         """What needs an identity so that addresses can be told apart."""
         return (self.cidr, *self.excepts)
 
 
+def head(prefix: IPNetwork, length: int) -> int:
+    """Its first `length` bits, as a number."""
+    return int(prefix.network_address) >> (prefix.max_prefixlen - length)
+
+
+def covers(outer: IPNetwork, inner: IPNetwork) -> bool:
+    """Whether all of `inner` lies in `outer`. Prefixes of different families never do."""
+    return (
+        outer.version == inner.version
+        and outer.prefixlen <= inner.prefixlen
+        and head(outer, outer.prefixlen) == head(inner, outer.prefixlen)
+    )
+
+
+_WORLDS: dict[Label, IPNetwork] = {
+    Reserved.WORLD_IPV4.label: ip_network("0.0.0.0/0"),
+    Reserved.WORLD_IPV6.label: ip_network("::/0"),
+}
+
+
 def prefix_of(labels: Labels) -> IPNetwork | None:
-    """The prefix that an identity stands for; None if it is no CIDR identity."""
+    """The part of the world that an identity stands for: a CIDR identity's prefix, or all of a family for the
+    rest of the world, which no longer prefix knows. None for what is not known by its address."""
+    world = None
     for label in labels:
         if label.source == "cidr":
             return _parsed(label.key)
-    return None
+        if label.source == "reserved":
+            world = _WORLDS.get(label, world)
+    return world
 
 
 @lru_cache(maxsize=65536)
 def _parsed(text: str) -> IPNetwork:
     return ip_network(text)
-
-
-def _inside(inner: IPNetwork, outer: IPNetwork) -> bool:
-    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
 class Entity(StrEnum):
@@ -131,7 +167,7 @@ class EntitySelector:
             case Entity.NONE:
                 return False
             case Entity.CLUSTER:
-                return _WORLD not in labels
+                return Reserved.WORLD.label not in labels
             case _:
                 return Label("reserved", self.entity.value) in labels
 
