@@ -169,6 +169,7 @@ def build(settings: Settings, loading: Loading) -> System:
         ),
         closing=[
             reconciler.close,
+            networks.close,
             housekeeping.stop,
             rules.stop,
             view.close,
