@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -138,11 +139,10 @@ def command(
         query["last"] = last
     if since is not None:
         query["since"] = since
-    try:
-        for raw in places.observer().lines("flows", query):
-            click.echo(raw.decode().rstrip("\n") if output else line(json.loads(raw)))
-    except KeyboardInterrupt:
-        return 0
+    # An interrupt just before the wait for the next flow would be noticed only with that flow, if Python handled it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for raw in places.observer().lines("flows", query):
+        click.echo(raw.decode().rstrip("\n") if output else line(json.loads(raw)))
     if follow:
         click.echo("ciliate-observe has ended; it starts again by itself, and so may you", err=True)
         return 1

