@@ -20,6 +20,9 @@ Event = TypeVar("Event")
 
 log = structlog.get_logger("loop")
 
+REPAIR_SECONDS = 1.0
+"""Until the next attempt to put the kernel right."""
+
 
 class Priority(IntEnum):
     """A container that starts waits for nobody's policy."""
@@ -29,29 +32,50 @@ class Priority(IntEnum):
     STOP = 2
 
 
-@dataclass(slots=True)
 class Ticket:
-    """The promise that one event will be realized."""
+    """The promise that one event will be realized, or refused, or not begun at all."""
 
-    _done: threading.Event = field(default_factory=threading.Event)
-    _error: BaseException | None = None
-    revision: int = 0
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = False
+        self._withdrawn = False
+        self._done = threading.Event()
+        self._error: BaseException | None = None
+        self._revision = 0
+
+    def begin(self) -> bool:
+        """For the writer. False: who asked has given up, and has been told that nothing happens."""
+        with self._lock:
+            self._begun = not self._withdrawn
+            return self._begun
 
     def settle(self, revision: int, error: BaseException | None) -> None:
-        self.revision, self._error = revision, error
+        self._revision, self._error = revision, error
         self._done.set()
 
     def wait(self, timeout: float) -> int:
-        """The revision in which the event took effect. Raises what refused it, or Unavailable after
-        `timeout` seconds: dockerd itself has no timeout and would hang."""
+        """The revision in which the event took effect. Raises what refused it, or Unavailable if the writer has
+        not begun with it after `timeout` seconds, and then never will: dockerd itself has no timeout and would
+        hang, and who undoes what it has prepared must not be overtaken by the event itself."""
         if not self._done.wait(timeout):
-            raise Unavailable(
-                f"the agent did not get to it within {timeout:g} s",
-                hint="see `ciliate status`; the request may still take effect",
-            )
+            if self._withdraw():
+                raise Unavailable(
+                    f"the agent did not get to it within {timeout:g} s",
+                    hint="nothing was changed: try again; `ciliate status` shows what keeps it busy",
+                )
+            if not self._done.wait(timeout):
+                raise Unavailable(
+                    f"the kernel has not answered within {timeout:g} s",
+                    hint="the request may still take effect; see `ciliate status`",
+                )
         if self._error is not None:
             raise self._error
-        return self.revision
+        return self._revision
+
+    def _withdraw(self) -> bool:
+        with self._lock:
+            self._withdrawn = not self._begun
+            return self._withdrawn
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,8 +87,9 @@ class _Item(Generic[Event]):
 
 
 class Loop(Generic[State, Event]):
-    """`step` is pure; `realize` performs operations in order; `repair` is called with the state in force
-    when realizing failed half-way, and makes the kernel agree with it again."""
+    """`step` is pure; `realize` performs operations in order; `repair` makes the kernel agree with a state,
+    whatever it holds. It is called with the state in force when realizing failed half-way, and again until it
+    succeeds; until then nothing else is done, because every step relies on the one before."""
 
     def __init__(
         self,
@@ -80,6 +105,8 @@ class Loop(Generic[State, Event]):
         self._queue: queue.PriorityQueue[_Item[Any]] = queue.PriorityQueue()
         self._sequence = itertools.count()
         self._revision = 0
+        self._problem = ""
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     @property
@@ -90,17 +117,26 @@ class Loop(Generic[State, Event]):
     def revision(self) -> int:
         return self._revision
 
+    @property
+    def problem(self) -> str:
+        """Why the kernel may hold something else than the state says; empty while it does not."""
+        return self._problem
+
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """What was submitted before is still done."""
+        """What was submitted before is still done; what comes later is refused."""
+        self._stopping = True
         self._queue.put(_Item(Priority.STOP, next(self._sequence), None, Ticket()))
         self._thread.join()
 
     def submit(self, event: Event, priority: Priority = Priority.NORMAL) -> Ticket:
         ticket = Ticket()
-        self._queue.put(_Item(priority, next(self._sequence), event, ticket))
+        if self._stopping:
+            ticket.settle(self._revision, Unavailable("the agent is stopping", hint="try again"))
+        else:
+            self._queue.put(_Item(priority, next(self._sequence), event, ticket))
         return ticket
 
     def call(self, event: Event, priority: Priority = Priority.NORMAL, timeout: float = 5.0) -> int:
@@ -108,13 +144,23 @@ class Loop(Generic[State, Event]):
 
     def _run(self) -> None:
         while True:
-            item = self._queue.get()
+            try:
+                item = self._queue.get(timeout=REPAIR_SECONDS if self._problem else None)
+            except queue.Empty:
+                self._put_right()
+                continue
             if item.priority == Priority.STOP:
                 return
-            item.ticket.settle(self._revision, self._take(item.event))
+            if item.ticket.begin():
+                error = self._take(item.event)
+                item.ticket.settle(self._revision, error)
 
     def _take(self, event: Event) -> BaseException | None:
         """Advance by one event, or stay where we were and say why."""
+        if self._problem:
+            self._put_right()
+            if self._problem:
+                return Unavailable(self._problem, hint="nothing was changed; see the agent's log")
         try:
             state, operations = self._step(self._state, event)
         except CiliateError as error:
@@ -126,14 +172,18 @@ class Loop(Generic[State, Event]):
             self._realize(operations)
         except Exception as error:
             log.warning("event not realized", event_type=type(event).__name__, error=str(error))
-            self._put_back()
+            self._put_right()
             return error
         self._state = state
         self._revision += 1
         return None
 
-    def _put_back(self) -> None:
+    def _put_right(self) -> None:
         try:
             self._repair(self._state)
-        except Exception:
-            log.exception("the kernel could not be brought back to the state in force")
+        except Exception as error:
+            if not self._problem:
+                log.exception("the kernel could not be brought back to the state in force")
+            self._problem = f"the kernel does not hold what it should: {error}"
+        else:
+            self._problem = ""
