@@ -7,6 +7,7 @@ that it needs itself."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -107,6 +108,8 @@ def _one_line(text: str) -> str:
 
 
 def main() -> None:
+    # Handled by Python, an interrupt that comes just before a wait would be noticed only after it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(run())
 
 

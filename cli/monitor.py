@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -139,8 +138,6 @@ def command(
         query["last"] = last
     if since is not None:
         query["since"] = since
-    # An interrupt just before the wait for the next flow would be noticed only with that flow, if Python handled it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     for raw in places.observer().lines("flows", query):
         click.echo(raw.decode().rstrip("\n") if output else line(json.loads(raw)))
     if follow:
