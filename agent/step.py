@@ -31,6 +31,7 @@ from agent.operations import (
     PutEndpoint,
     ReplacePolicies,
 )
+from agent.resolution import Resolution
 from agent.slots import LAST_SLOT
 from agent.state import RESERVED, State, Subject
 from datapath.tables import DeviceClass, IpcacheEntry
@@ -42,7 +43,8 @@ from model.identity import Reserved
 from model.labels import Labels
 from model.network import IPNetwork, Network
 from policy.mapstate import MapState, PolicyKey, identity_delta, map_state
-from policy.resolve import resolve
+from policy.resolve import SubjectPolicy, resolve
+from policy.selections import Selections
 
 Step = tuple[State, list[Operation]]
 
@@ -58,6 +60,16 @@ def begin(state: State, pools: tuple[IPNetwork, ...]) -> State:
 
 
 def step(state: State, event: Event) -> Step:
+    """Raises CiliateError where the state does not allow the event."""
+    after, operations = _advance(state, event)
+    if BumpEpoch() in operations:
+        # After all else: a flow that is judged anew in between must be judged anew once more.
+        operations = [operation for operation in operations if operation != BumpEpoch()]
+        operations.append(BumpEpoch())
+    return after, operations
+
+
+def _advance(state: State, event: Event) -> Step:
     match event:
         case NetworkPut(network):
             return _put_network(state, network)
@@ -102,7 +114,7 @@ def _change_host(state: State, host: HostFacts) -> Step:
         operations.append(PutDevices(devices))
     if gone:
         operations.append(DeleteDevices(gone))
-    if (devices or gone) and not operations.count(BumpEpoch()):
+    if devices or gone:
         operations.append(BumpEpoch())
     return after, operations
 
@@ -166,6 +178,10 @@ def _put_endpoint(state: State, endpoint: Endpoint) -> Step:
     operations.append(PutEndpoint(endpoint.ifindex, endpoint_entry(endpoint, network, slot)))
     entry = address_entry(endpoint, network, slot)
     ipcache, changes = state.ipcache.put_many(Owner.ENDPOINT, dict.fromkeys(endpoint.prefixes, entry))
+    if before is not None and before.ifindex and before.prefixes != endpoint.prefixes:
+        stale = set(before.prefixes) - set(endpoint.prefixes)
+        ipcache, more_changes = ipcache.remove_many(Owner.ENDPOINT, stale)
+        changes = changes.then(more_changes)
     state = replace(state, ipcache=ipcache)
     operations.extend(_address_operations(changes))
     if before is not None and before.ifindex:
@@ -201,9 +217,10 @@ def _join(state: State, identity: int, labels: Labels, network: Network) -> Step
         more = replace(subject, endpoints=subject.endpoints + 1)
         return replace(state, subjects=state.subjects.set(identity, more)), []
     labels = RESERVED.get(identity, labels)
-    slot, slots = (
-        (state.remembered[identity], state.slots) if identity in state.remembered else state.slots.take()
-    )
+    if identity in state.remembered:
+        slot, slots = state.remembered[identity], state.slots
+    else:
+        slot, slots = state.slots.take()
     mode = state.mode_of(network)
     policy = resolve(state.repository, labels, mode=mode)
     operations: list[Operation] = []
@@ -211,7 +228,10 @@ def _join(state: State, identity: int, labels: Labels, network: Network) -> Step
     if identity not in selections.identities:
         selections = selections.with_identities({identity: labels})
         operations = _introduce(state, identity, labels, gone=False)
-    operations.insert(0, EditPolicy(slot, map_state(policy, selections.select)))
+    entries = map_state(policy, selections.select)
+    # What is in a slot that was neither used nor prepared since the start may be left from an earlier life.
+    is_known = slot < state.slots.fresh or slot <= state.prepared
+    operations.insert(0, EditPolicy(slot, entries) if is_known else ReplacePolicies({slot: entries}))
     subjects = state.subjects.set(identity, Subject(labels, mode, slot, 1, policy))
     return replace(state, subjects=subjects, selections=selections, slots=slots), operations
 
@@ -228,7 +248,6 @@ def _leave(state: State, identity: int) -> Step:
         state,
         subjects=state.subjects.delete(identity),
         slots=state.slots.give_back(subject.slot),
-        remembered=state.remembered.delete(identity) if identity in state.remembered else state.remembered,
     )
     operations: list[Operation] = [EditPolicy(subject.slot, {}, keys)]
     if identity not in RESERVED:
@@ -265,19 +284,7 @@ def _introduce(state: State, identity: int, labels: Labels, *, gone: bool) -> li
 def _take_policy(state: State, event: PolicyResolved) -> Step:
     """New rules for everybody. Endpoints that came or went since the snapshot are resolved here."""
     found = event.resolution
-    selections, maps = found.selections, found.maps
-    policies = {
-        identity: found.policies.get(identity) or resolve(found.repository, subject.labels, mode=subject.mode)
-        for identity, subject in state.subjects.items()
-    }
-    now = state.selections.identities
-    if now is not found.seen or policies.keys() != found.policies.keys():
-        came = {number: labels for number, labels in now.items() if number not in found.seen}
-        selections = selections.without_identities(set(found.seen) - set(now)).with_identities(came)
-        selections = selections.keeping(
-            selector for policy in policies.values() for selector in policy.selectors
-        )
-        maps = {identity: map_state(policy, selections.select) for identity, policy in policies.items()}
+    policies, selections, maps = _mended(state, found)
     subjects = state.subjects.update(
         {
             identity: replace(subject, policy=policies[identity])
@@ -309,6 +316,34 @@ def _take_policy(state: State, event: PolicyResolved) -> Step:
         ),
         operations,
     )
+
+
+def _mended(
+    state: State, found: Resolution
+) -> tuple[Mapping[int, SubjectPolicy], Selections, Mapping[int, MapState]]:
+    """The resolution as it would be for the state of now, at the price of what has changed since its snapshot."""
+    now, seen = state.selections.identities, found.seen
+    if now is seen and state.subjects.keys() == found.policies.keys():
+        return found.policies, found.selections, found.maps
+    came = {number: labels for number, labels in now.items() if seen.get(number) != labels}
+    gone = {number for number, labels in seen.items() if now.get(number) != labels}
+    selections = found.selections.without_identities(gone).with_identities(came)
+    selecting = {number: selections.matching(labels) for number, labels in came.items()}
+    policies: dict[int, SubjectPolicy] = {}
+    maps: dict[int, MapState] = {}
+    for identity, subject in state.subjects.items():
+        policy = found.policies.get(identity)
+        if policy is None or identity in came:
+            policy = resolve(found.repository, subject.labels, mode=subject.mode)
+            selections = selections.keeping(policy.selectors)
+            maps[identity] = map_state(policy, selections.select)
+        else:
+            entries = {key: entry for key, entry in found.maps[identity].items() if key.identity not in gone}
+            for number, selectors in selecting.items():
+                entries.update(identity_delta(policy, number, selectors))
+            maps[identity] = entries
+        policies[identity] = policy
+    return policies, selections, maps
 
 
 def _without(slot: int, entries: MapState, removed: Mapping[int, object]) -> EditPolicy:

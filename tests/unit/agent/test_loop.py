@@ -142,8 +142,8 @@ def test_who_gives_up_waiting_can_rely_on_nothing_happening(loop: Loop[Written, 
 def test_who_gives_up_too_late_is_told_how_it_ended() -> None:
     ticket = Ticket()
     assert ticket.begin()
-    threading.Timer(0.2, lambda: ticket.settle(7, None)).start()
-    assert ticket.wait(0.15) == 7
+    threading.Timer(0.5, lambda: ticket.settle(7, None)).start()
+    assert ticket.wait(0.4) == 7
 
 
 def test_a_kernel_that_hangs_does_not_hang_docker() -> None:

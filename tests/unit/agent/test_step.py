@@ -19,8 +19,17 @@ from agent.events import (
     NetworkPut,
     NetworkRemoved,
     PolicyResolved,
+    SlotsWanted,
 )
-from agent.operations import BumpEpoch, EditPolicy, PutAddresses, PutEndpoint, ReplacePolicies, realize
+from agent.operations import (
+    BumpEpoch,
+    DeleteEndpoint,
+    EditPolicy,
+    PutAddresses,
+    PutEndpoint,
+    ReplacePolicies,
+    realize,
+)
 from agent.resolution import resolve_all
 from agent.state import RESERVED, State
 from agent.step import begin, step
@@ -28,8 +37,10 @@ from datapath.memory import MemoryDatapath
 from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint, EndpointState
 from model.errors import CiliateError, Conflict, NotFound
+from model.flow import Direction
 from model.labels import Labels
 from model.network import Network, Subnet
+from policy.mapstate import PolicyEntry, PolicyKey
 from policy.repository import Repository
 from policy.schema import load_rules
 from policy.selections import Selections
@@ -58,14 +69,16 @@ def network(number: int, **options: bool) -> Network:
     )
 
 
-def endpoint(number: int, *, in_network: int = 0, role: str = "web", linked: bool = True) -> Endpoint:
+def endpoint(
+    number: int, *, in_network: int = 0, role: str = "web", linked: bool = True, moved: bool = False
+) -> Endpoint:
     return Endpoint(
         id=number + 1,
         docker_id=f"e{number}",
         network_id=f"n{in_network}",
         mac="02:42:00:00:00:01",
         ipv4=IPv4Address(f"10.{in_network}.0.{number + 5}"),
-        ipv6=IPv6Address(f"fd00::{number + 5}"),
+        ipv6=IPv6Address(f"fd00::{number + (105 if moved else 5)}"),
         ifindex=100 + number if linked else 0,
         labels=Labels.parse([f"container:role={role}", f"network:id=n{in_network}"]),
         identity=256 + ROLES.index(role) + 10 * in_network,
@@ -76,13 +89,15 @@ def endpoint(number: int, *, in_network: int = 0, role: str = "web", linked: boo
 def run(state: State, datapath: MemoryDatapath, *events: Event) -> State:
     for event in events:
         state, operations = step(state, event)
+        assert BumpEpoch() not in operations[:-1], "flows are judged anew after all else has changed"
         realize(datapath, operations)
     return state
 
 
 changes = st.one_of(
-    st.builds(lambda n, role, net, linked: endpoint(n, in_network=net, role=role, linked=linked),
-              st.integers(0, 5), st.sampled_from(ROLES), st.integers(0, 1), st.booleans()),
+    st.builds(lambda n, role, net, linked, moved: endpoint(n, in_network=net, role=role, linked=linked, moved=moved),
+              st.integers(0, 5), st.sampled_from(ROLES), st.integers(0, 1), st.booleans(), st.booleans()),
+    st.just(SlotsWanted()),
     st.integers(0, 5).map(lambda n: EndpointRemoved(f"e{n}")),
     st.integers(0, 1).map(lambda n: NetworkPut(network(n))),
     st.integers(0, 1).map(lambda n: NetworkRemoved(f"n{n}")),
@@ -98,6 +113,8 @@ changes = st.one_of(
 @given(st.lists(changes, max_size=25), st.booleans())
 def test_steps_lead_where_the_big_one_leads(happenings: list[object], late: bool) -> None:
     datapath = MemoryDatapath()
+    # Slots that nobody owns may hold anything: an agent may have been killed.
+    datapath.replace_policies({slot: {PolicyKey(Direction.INGRESS): PolicyEntry()} for slot in range(1, 100)})
     realize(datapath, diff(desired(fresh()), realized(datapath, 1)))
     state = run(fresh(), datapath, NetworkPut(network(0)))
     snapshot = state
@@ -134,6 +151,7 @@ def test_a_replica_of_known_labels_costs_its_own_entries_only() -> None:
 
 def test_policy_is_there_before_the_address_that_brings_the_identity() -> None:
     state, _ = step(fresh(), NetworkPut(network(0)))
+    state, _ = step(state, SlotsWanted())
     _, operations = step(state, EndpointPut(endpoint(0)))
     kinds = [type(operation) for operation in operations]
     assert kinds.index(EditPolicy) < kinds.index(PutEndpoint) < kinds.index(PutAddresses)
@@ -175,3 +193,32 @@ def test_an_endpoint_of_no_network_is_refused() -> None:
 
 def test_an_address_of_the_pool_without_an_endpoint_is_unknown() -> None:
     assert fresh().ipcache.effective()[ip_network("10.0.0.0/16")].identity == 0
+
+
+def test_flows_of_an_endpoint_that_goes_are_ended_after_its_own_entry_is_gone() -> None:
+    """Else one could be judged by the entry in between, and pass as a flow of whoever gets the address next."""
+    state, _ = step(fresh(), NetworkPut(network(0)))
+    state, _ = step(state, EndpointPut(endpoint(0)))
+    _, operations = step(state, EndpointRemoved("e0"))
+    kinds = [type(operation) for operation in operations]
+    assert kinds.index(DeleteEndpoint) < kinds.index(BumpEpoch) == len(kinds) - 1
+
+
+def test_an_identity_in_a_slot_that_was_not_prepared_gets_a_map_of_its_own() -> None:
+    state, _ = step(fresh(), NetworkPut(network(0)))
+    _, operations = step(state, EndpointPut(endpoint(0)))
+    assert isinstance(operations[0], ReplacePolicies)
+
+
+def test_rules_meet_who_came_while_they_were_resolved() -> None:
+    """At the price of the newcomer: the others' maps are mended, not made again."""
+    datapath = MemoryDatapath()
+    realize(datapath, diff(desired(fresh()), realized(datapath, 1)))
+    state = run(fresh(), datapath, NetworkPut(network(0)), EndpointPut(endpoint(0)))
+    resolved = PolicyResolved(resolve_all(state, Repository().add(load_rules(RULES))))
+    state = run(state, datapath, EndpointPut(endpoint(1, role="client")))
+    state = run(state, datapath, resolved)
+    assert diff(desired(state), realized(datapath, state.slots.fresh)) == []
+    web = state.subjects[endpoint(0).identity].slot
+    allowed = PolicyKey(Direction.INGRESS, endpoint(1, role="client").identity, 6, 80, 16)
+    assert allowed in (datapath.policy(web) or {})
