@@ -1,23 +1,42 @@
-"""What the rules say about one packet, read off the rules themselves. PURE.
+"""What the rules say about one packet, read off their documents. PURE.
 
-Slow, obvious, and sharing nothing with the way the maps are made: what they are held against.
+Slow, obvious, and sharing nothing with the way rules become map entries, not even the parsed rule: it is what that
+way is held against, in tests and by `ciliate policy verify`.
 
 1. `never`: allowed.
-2. A deny element that matches, in any rule that selects the subject: denied.
+2. A deny element that matches, in any rule that selects the subject: denied by a rule.
 3. An allow element that matches: allowed.
 4. Else denied if the direction denies by default, allowed if not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from functools import lru_cache
+from ipaddress import ip_network
+from typing import Any
 
 from model.flow import Direction
-from model.labels import Labels
+from model.labels import ANY, IMAGE, Labels, split_source
+from policy.icmp import ICMP_TYPES
 from policy.resolve import Enforcement
-from policy.rule import Element, Rule
+from policy.rule import Rule
+
+Document = Mapping[str, Any]
+
+_LISTS = {Direction.INGRESS: ("ingress", "ingressDeny", "from"), Direction.EGRESS: ("egress", "egressDeny", "to")}
+
+_PROTOCOLS = {"TCP": [6], "UDP": [17], "SCTP": [132], "ANY": [6, 17, 132]}
 
 
-def allows(
+class Verdict(StrEnum):
+    ALLOWED = "allowed"
+    DENIED = "denied: no rule allows it"
+    DENIED_BY_RULE = "denied by a rule"
+
+
+def verdict(
     rules: Iterable[Rule],
     mode: Enforcement,
     subject: Labels,
@@ -25,26 +44,132 @@ def allows(
     direction: Direction,
     protocol: int,
     port: int,
-) -> bool:
+) -> Verdict:
+    """`subject`: whose rules they are; `peer`: who it talks to (egress) or hears from. `protocol`: IP's number. `port`:
+    the destination's; ICMP: the type."""
     if mode is Enforcement.NEVER:
-        return True
-    selecting = [rule for rule in rules if rule.subject.matches(subject)]
-    for rule in selecting:
-        for element in rule.denies.get(direction, ()):
-            if _matches(element, peer, protocol, port):
-                return False
-    for rule in selecting:
-        for element in rule.allows.get(direction, ()):
-            if _matches(element, peer, protocol, port):
-                return True
-    if mode is Enforcement.ALWAYS or any(
-        label.source == "reserved" and label.key == "init" for label in subject
-    ):
-        return False
-    return not any(direction in rule.default_deny for rule in selecting)
+        return Verdict.ALLOWED
+    allow, deny, way = _LISTS[direction]
+    documents = [document for document in map(_read, _texts(rules)) if _selects(document["endpointSelector"], subject)]
+    if any(_says(one, way, peer, protocol, port) for document in documents for one in document.get(deny) or ()):
+        return Verdict.DENIED_BY_RULE
+    if any(_says(one, way, peer, protocol, port) for document in documents for one in document.get(allow) or ()):
+        return Verdict.ALLOWED
+    if mode is Enforcement.ALWAYS or "reserved:init" in subject.texts():
+        return Verdict.DENIED
+    if any(_denies_by_default(document, allow, deny) for document in documents):
+        return Verdict.DENIED
+    return Verdict.ALLOWED
 
 
-def _matches(element: Element, peer: Labels, protocol: int, port: int) -> bool:
-    if element.peers is not None and not any(selector.matches(peer) for selector in element.peers):
+def _texts(rules: Iterable[Rule]) -> list[str]:
+    return [rule.document for rule in rules]
+
+
+@lru_cache(maxsize=4096)
+def _read(document: str) -> Document:
+    read: Document = json.loads(document)
+    return read
+
+
+def _denies_by_default(document: Document, allow: str, deny: str) -> bool:
+    said = (document.get("enableDefaultDeny") or {}).get(allow)
+    return bool(document.get(allow) or document.get(deny)) if said is None else bool(said)
+
+
+def _says(element: Document, way: str, peer: Labels, protocol: int, port: int) -> bool:
+    """Whether an element is about this packet. A list that is there and empty is about none; an element that restricts
+    neither peer nor port is about none either, though it is one that makes a direction deny by default."""
+    ports, icmps = element.get("toPorts"), element.get("icmps")
+    peers = [
+        (matches, wanted)
+        for kind, matches in _PEERS.items()
+        if (wanted := element.get(way + kind)) is not None
+    ]
+    if not (peers or ports or icmps) or any(not wanted for _, wanted in peers):
         return False
-    return element.services is None or any(service.covers(protocol, port) for service in element.services)
+    if peers and not any(matches(one, peer) for matches, wanted in peers for one in wanted):
+        return False
+    if ports:
+        return any(_at(one, protocol, port) for part in ports for one in part.get("ports") or ())
+    if icmps:
+        return any(_of_type(one, protocol, port) for part in icmps for one in part.get("fields") or ())
+    return True
+
+
+def _selects(selector: Document, labels: Labels) -> bool:
+    for name, value in (selector.get("matchLabels") or {}).items():
+        if (value or "") not in _values(name, labels):
+            return False
+    for demand in selector.get("matchExpressions") or ():
+        found, wanted = _values(demand["key"], labels), demand.get("values") or ()
+        meets = {
+            "In": any(value in wanted for value in found),
+            "NotIn": not any(value in wanted for value in found),
+            "Exists": len(found) > 0,
+            "DoesNotExist": len(found) == 0,
+        }
+        if not meets[demand["operator"]]:
+            return False
+    return True
+
+
+def _values(name: str, labels: Labels) -> Sequence[str]:
+    """A name without a source is about labels of every source, save the image's."""
+    source, key = split_source(name.removeprefix("unspec:"))
+    sources = {label.source for label in labels} - {IMAGE} if source == ANY else {source}
+    return [label.value for label in labels if label.key == key and label.source in sources]
+
+
+def _is(entity: str, peer: Labels) -> bool:
+    names = peer.texts()
+    match entity:
+        case "all":
+            return True
+        case "cluster":
+            return "reserved:world" not in names
+        case _:
+            return f"reserved:{entity}" in names
+
+
+def _in_cidr(text: str, peer: Labels) -> bool:
+    whole = ip_network(text, strict=False)
+    return any(
+        prefix.version == whole.version and prefix.subnet_of(whole)  # type: ignore[arg-type]
+        for prefix in map(ip_network, _prefixes(peer))
+    )
+
+
+def _prefixes(peer: Labels) -> Sequence[str]:
+    """Where the peer is, if it is part of the world: a CIDR identity's prefix, else anywhere in its family."""
+    listed = [label.key for label in peer if label.source == "cidr"]
+    anywhere = {"reserved:world-ipv4": "0.0.0.0/0", "reserved:world-ipv6": "::/0"}
+    return listed or [anywhere[name] for name in peer.texts() if name in anywhere]
+
+
+def _in_set(cidr_set: Document, peer: Labels) -> bool:
+    return _in_cidr(cidr_set["cidr"], peer) and not any(
+        _in_cidr(hole, peer) for hole in cidr_set.get("except") or ()
+    )
+
+
+def _at(place: Document, protocol: int, port: int) -> bool:
+    name, first = (place.get("protocol") or "ANY").upper(), int(place["port"])
+    if first == 0:
+        return name == "ANY" or protocol in _PROTOCOLS[name]
+    return protocol in _PROTOCOLS[name] and first <= port <= (place.get("endPort") or first)
+
+
+def _of_type(place: Document, protocol: int, kind: int) -> bool:
+    family, wanted = place.get("family") or "IPv4", place["type"]
+    number = ICMP_TYPES[family][wanted] if wanted in ICMP_TYPES[family] else int(wanted)
+    return (protocol, kind) == (1 if family == "IPv4" else 58, number)
+
+
+_PEERS: Mapping[str, Callable[[Any, Labels], bool]] = {
+    "Endpoints": _selects,
+    "Entities": _is,
+    "CIDR": _in_cidr,
+    "CIDRSet": _in_set,
+}
+"""How each kind of peer list is read."""

@@ -36,7 +36,7 @@ class Element:
     services: tuple[Service, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Rule:
     """`document`: the rule as it was given, as JSON, which is what the API shows and the store keeps."""
 

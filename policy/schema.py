@@ -6,244 +6,186 @@ that reason: a rule that is half understood must not be half enforced."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
-from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
-from model.errors import InvalidInput
+from model.errors import CiliateError, InvalidInput
 from model.flow import Direction
-from model.labels import ANY, Label, Labels, split_source
-from policy.fields import (
-    cidr,
-    cidr_set,
-    element,
-    icmp_service,
-    refuse_foreign,
-    rule_labels,
-    services,
-)
-from policy.rule import Rule
-from policy.selector import Entity, EntitySelector, LabelSelector, Operator, Requirement
+from policy import fields as value_of
+from policy.rule import Element, Rule, Service
+from policy.selector import Selector
 
-Document = Mapping[str, Any]
+_MOST = 40
+"""Entries in one list of ports or ICMP types."""
 
-LATER = {
-    "toFQDNs": "rules by DNS name are not enforced yet",
-    "toServices": "services are not available yet",
-    "fromNodes": "rules about nodes are not enforced yet",
-    "toNodes": "rules about nodes are not enforced yet",
-    "nodeSelector": "rules about the host itself are not enforced yet",
-    "fromGroups": "groups of a cloud provider do not exist here: list their CIDRs",
-    "toGroups": "groups of a cloud provider do not exist here: list their CIDRs",
-    "fromRequires": "it is not enforced: write the requirement into each fromEndpoints selector",
-    "toRequires": "it is not enforced: write the requirement into each toEndpoints selector",
-    "rules": "rules about HTTP, DNS or Kafka are not enforced yet, and enforcing only their ports would allow too much",
-    "serverNames": "rules about TLS server names are not enforced yet",
-    "terminatingTLS": "TLS is not inspected yet",
-    "originatingTLS": "TLS is not inspected yet",
-    "listener": "there are no custom proxies",
-    "authentication": "mutual authentication is not available",
-    "log": "policy log values are not available yet",
-    "cidrGroupRef": "CIDR groups do not exist here: list the CIDRs",
-    "cidrGroupSelector": "CIDR groups do not exist here: list the CIDRs",
-}
+
+class _Parsed(fields.Field[Any]):
+    """What one of policy.fields makes of it."""
+
+    def __init__(self, parse: Callable[[Any], Any], **options: Any) -> None:
+        super().__init__(**options)
+        self._parse = parse
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        try:
+            return self._parse(value)
+        except CiliateError as error:
+            raise _carrying(error) from error
+
+
+def _carrying(error: CiliateError) -> ValidationError:
+    """marshmallow gathers what it is given under the path it has come to; here that is the whole error."""
+    messages: Any = [error]
+    return ValidationError(messages)
 
 
 class _Part(Schema):
-    """Refuses unknown members with the nearest known one, and known ones of later with the reason."""
+    """An object with no other members than its fields. Of each list null is absent, and both differ from empty."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._names = [field.data_key or name for name, field in self.fields.items()]
 
     @pre_load
     def only_known(self, data: Any, **_: Any) -> Any:
-        if not isinstance(data, Mapping):
-            raise ValidationError("must be an object")
-        names = {field.data_key or name: field for name, field in self.fields.items()}
-        problems: dict[str, list[str]] = {}
-        for name in data:
-            if name in names:
-                continue
-            if name in LATER:
-                if data[name] not in (None, [], {}):
-                    problems[name] = [LATER[name]]
-                continue
-            near = get_close_matches(str(name), names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(names)}"
-            problems[str(name)] = [f"no such field{hint}"]
-        if problems:
-            raise ValidationError(problems)
-        return {name: value for name, value in data.items() if name in names}
-
-
-class _RequirementSchema(_Part):
-    key = fields.String(required=True)
-    operator = fields.Enum(Operator, by_value=True, required=True)
-    values = fields.List(fields.String(), load_default=None, allow_none=True)
-
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Requirement:
-        refuse_foreign(data["key"])
-        operator, values = data["operator"], tuple(sorted(set(data["values"] or ())))
-        if operator in (Operator.IN, Operator.NOT_IN) and not values:
-            raise ValidationError({"values": [f"{operator} needs at least one value"]})
-        if operator in (Operator.EXISTS, Operator.DOES_NOT_EXIST) and values:
-            raise ValidationError({"values": [f"{operator} takes no values"]})
-        return Requirement(*split_source(data["key"]), operator, values)
-
-
-class _SelectorSchema(_Part):
-    matchLabels = fields.Dict(keys=fields.String(), values=fields.String(allow_none=True), allow_none=True)
-    matchExpressions = fields.List(fields.Nested(_RequirementSchema), allow_none=True)
-
-    @pre_load
-    def bare(self, data: Any, **_: Any) -> Any:
-        # Labels written straight into the selector are how the oldest files have it.
+        try:
+            value_of.only_known(data, self._names)
+        except CiliateError as error:
+            raise _carrying(error) from error
         return data
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> LabelSelector:
-        requirements = list(data.get("matchExpressions") or ())
-        for name, value in (data.get("matchLabels") or {}).items():
-            refuse_foreign(name)
-            source, key = split_source(name)
-            requirements.append(Requirement(source, key, Operator.IN, (value or "",)))
-        return LabelSelector(tuple(sorted(set(requirements))))
+
+def _list(item: fields.Field[Any], name: str | None = None, **options: Any) -> fields.List[Any]:
+    return fields.List(
+        item, data_key=name, allow_none=True, error_messages={"invalid": "must be a list"}, **options
+    )
 
 
-class _PortSchema(_Part):
-    port = fields.Raw(load_default="0")
-    endPort = fields.Integer(strict=True, load_default=0)
-    protocol = fields.String(load_default="ANY")
-
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Any:
-        return services(data["port"], data["endPort"], data["protocol"])
+def _short_list(item: fields.Field[Any], name: str) -> fields.List[Any]:
+    too_long = f"more than {_MOST}: write a second element"
+    return _list(item, name, validate=lambda found: validate.Length(max=_MOST, error=too_long)(found or ()))
 
 
 class _PortRuleSchema(_Part):
-    ports = fields.List(
-        fields.Nested(_PortSchema),
-        allow_none=True,
-        validate=validate.Length(max=40, error="at most 40 ports in one list: write a second one"),
-    )
+    ports = _short_list(_Parsed(value_of.services), "ports")
 
     @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Any:
+    def make(self, data: dict[str, Any], **_: Any) -> tuple[Service, ...]:
         return tuple(service for port in data.get("ports") or () for service in port)
 
 
-class _IcmpFieldSchema(_Part):
-    type = fields.Raw(required=True)
-    family = fields.String(load_default="IPv4")
-
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Any:
-        return icmp_service(data["type"], data["family"])
-
-
 class _IcmpSchema(_Part):
-    fields_ = fields.List(
-        fields.Nested(_IcmpFieldSchema),
-        data_key="fields",
-        required=True,
-        validate=validate.Length(max=40, error="at most 40 types in one list: write a second one"),
-    )
+    types = _short_list(_Parsed(value_of.icmp_service), "fields")
 
     @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Any:
-        return tuple(data["fields_"])
+    def make(self, data: dict[str, Any], **_: Any) -> tuple[Service, ...]:
+        return tuple(data.get("types") or ())
 
 
-class _CidrSetSchema(_Part):
-    cidr = fields.String(required=True)
-    except_ = fields.List(fields.String(), data_key="except", load_default=None, allow_none=True)
+class _ElementSchema(_Part):
+    ports = _list(fields.Nested(_PortRuleSchema), "toPorts")
+    icmps = _list(fields.Nested(_IcmpSchema))
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Any:
-        return cidr_set(data["cidr"], data["except_"] or ())
-
-
-class _Cidr(fields.String):
-    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        return cidr(super()._deserialize(value, attr, data, **kwargs))
-
-
-class _Entity(fields.String):
-    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        text = super()._deserialize(value, attr, data, **kwargs)
-        if text not in list(Entity):
-            raise ValidationError(f"{text!r} is none of {', '.join(Entity)}")
-        return EntitySelector(Entity(text))
-
-
-def _listed(field: Any, name: str) -> Any:
-    return fields.List(field, data_key=name, allow_none=True)
-
-
-class _IngressSchema(_Part):
-    endpoints = _listed(fields.Nested(_SelectorSchema), "fromEndpoints")
-    cidrs = _listed(_Cidr(), "fromCIDR")
-    cidr_sets = _listed(fields.Nested(_CidrSetSchema), "fromCIDRSet")
-    entities = _listed(_Entity(), "fromEntities")
-    ports = _listed(fields.Nested(_PortRuleSchema), "toPorts")
-    icmps = _listed(fields.Nested(_IcmpSchema), "icmps")
+    def peer_lists(self, data: Mapping[str, Any]) -> dict[str, list[Selector]]:
+        """Those that are there, by their names in the rule."""
+        names = {name: field.data_key or name for name, field in self.fields.items()}
+        return {
+            names[name]: data[name]
+            for name in ("endpoints", "cidrs", "cidr_sets", "entities")
+            if data.get(name) is not None
+        }
 
     @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Any:
-        return element(data)
+    def make(self, data: dict[str, Any], **_: Any) -> Element:
+        """No peer list: anybody, provided that something else restricts; an empty one: nobody, whatever stands in
+        another."""
+        given = self.peer_lists(data)
+        filled = [name for name, peers in given.items() if peers]
+        if len(filled) > 1:
+            raise ValidationError(f"{' and '.join(filled)} exclude each other: write two elements")
+        listed = data.get("ports") or data.get("icmps")
+        if data.get("ports") and data.get("icmps"):
+            raise ValidationError("toPorts and icmps exclude each other: write two elements")
+        services = None if not listed else tuple(service for part in listed for service in part)
+        if given:
+            return Element(() if len(filled) < len(given) else tuple(given[filled[0]]), services)
+        return Element(None if services else (), services)
 
 
-class _EgressSchema(_IngressSchema):
-    endpoints = _listed(fields.Nested(_SelectorSchema), "toEndpoints")
-    cidrs = _listed(_Cidr(), "toCIDR")
-    cidr_sets = _listed(fields.Nested(_CidrSetSchema), "toCIDRSet")
-    entities = _listed(_Entity(), "toEntities")
+class _IngressSchema(_ElementSchema):
+    endpoints = _list(_Parsed(value_of.selector), "fromEndpoints")
+    cidrs = _list(_Parsed(value_of.cidr), "fromCIDR")
+    cidr_sets = _list(_Parsed(value_of.cidr_set), "fromCIDRSet")
+    entities = _list(_Parsed(value_of.entity), "fromEntities")
+
+
+class _EgressSchema(_ElementSchema):
+    endpoints = _list(_Parsed(value_of.selector), "toEndpoints")
+    cidrs = _list(_Parsed(value_of.cidr), "toCIDR")
+    cidr_sets = _list(_Parsed(value_of.cidr_set), "toCIDRSet")
+    entities = _list(_Parsed(value_of.entity), "toEntities")
+
+
+class _Truth(fields.Boolean):
+    truthy, falsy = {True}, {False}
 
 
 class _DefaultDenySchema(_Part):
-    ingress = fields.Boolean(allow_none=True)
-    egress = fields.Boolean(allow_none=True)
+    ingress = _Truth(allow_none=True, error_messages={"invalid": "must be true or false"})
+    egress = _Truth(allow_none=True, error_messages={"invalid": "must be true or false"})
 
 
 class _RuleSchema(_Part):
-    endpointSelector = fields.Nested(_SelectorSchema, required=True)
-    ingress = fields.List(fields.Nested(_IngressSchema), allow_none=True)
-    ingressDeny = fields.List(fields.Nested(_IngressSchema), allow_none=True)
-    egress = fields.List(fields.Nested(_EgressSchema), allow_none=True)
-    egressDeny = fields.List(fields.Nested(_EgressSchema), allow_none=True)
+    endpointSelector = _Parsed(
+        value_of.selector,
+        required=True,
+        error_messages={
+            "required": "a rule needs one: {} selects all",
+            "null": "a rule needs one: {} selects all",
+        },
+    )
+    ingress = _list(fields.Nested(_IngressSchema))
+    ingressDeny = _list(fields.Nested(_IngressSchema))
+    egress = _list(fields.Nested(_EgressSchema))
+    egressDeny = _list(fields.Nested(_EgressSchema))
     enableDefaultDeny = fields.Nested(_DefaultDenySchema, allow_none=True)
-    labels = fields.Raw(allow_none=True)
-    description = fields.String(allow_none=True)
+    labels = _Parsed(value_of.rule_labels, allow_none=True)
+    description = fields.String(allow_none=True, error_messages={"invalid": "must be text"})
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> Rule:
-        lists = [data.get(name) for name in ("ingress", "ingressDeny", "egress", "egressDeny")]
-        if all(found is None for found in lists):
+        lists = {Direction.INGRESS: ("ingress", "ingressDeny"), Direction.EGRESS: ("egress", "egressDeny")}
+        if all(data.get(name) is None for names in lists.values() for name in names):
             raise ValidationError("a rule needs at least one of ingress, ingressDeny, egress, egressDeny")
-        ingress, ingress_deny, egress, egress_deny = (tuple(found or ()) for found in lists)
         said = data.get("enableDefaultDeny") or {}
-        sections = {
-            Direction.INGRESS: (said.get("ingress"), ingress + ingress_deny),
-            Direction.EGRESS: (said.get("egress"), egress + egress_deny),
-        }
+        wanted = {Direction.INGRESS: said.get("ingress"), Direction.EGRESS: said.get("egress")}
         return Rule(
             subject=data["endpointSelector"],
-            allows={Direction.INGRESS: ingress, Direction.EGRESS: egress},
-            denies={Direction.INGRESS: ingress_deny, Direction.EGRESS: egress_deny},
+            allows={direction: tuple(data.get(allow) or ()) for direction, (allow, _) in lists.items()},
+            denies={direction: tuple(data.get(deny) or ()) for direction, (_, deny) in lists.items()},
             default_deny=frozenset(
                 direction
-                for direction, (wanted, elements) in sections.items()
-                if (bool(elements) if wanted is None else wanted and elements)
+                for direction, names in lists.items()
+                if (any(map(data.get, names)) if wanted[direction] is None else wanted[direction])
             ),
-            labels=rule_labels(data.get("labels")),
+            labels=data.get("labels") or value_of.rule_labels(None),
         )
 
 
 _RULE = _RuleSchema()
 
+_known: WeakValueDictionary[str, Rule] = WeakValueDictionary()
+"""Rules that somebody still holds, by document: the same thousand are read again whenever one changes."""
+
 
 def load_rules(data: object) -> tuple[Rule, ...]:
-    """A list of rules, or one rule. Raises InvalidInput with the path of the first wrong field."""
+    """A list of rules, or one rule. Raises InvalidInput or Unsupported with the path of the first wrong field."""
     documents = [data] if isinstance(data, Mapping) else data
     if not isinstance(documents, Sequence) or isinstance(documents, str | bytes):
         raise InvalidInput(
@@ -252,39 +194,52 @@ def load_rules(data: object) -> tuple[Rule, ...]:
     return tuple(_load(document, f"rules[{number}]") for number, document in enumerate(documents))
 
 
-def _load(document: Any, path: str) -> Rule:
-    if isinstance(document, Mapping) and "apiVersion" in document:
+def dump_rules(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+    """As they were given; `load_rules` of it gives equal rules."""
+    return [json.loads(rule.document) for rule in rules]
+
+
+def _load(data: Any, path: str) -> Rule:
+    document = _document(data, path)
+    rule = _known.get(document)
+    if rule is None:
+        rule = _known[document] = _made(document, path)
+    return rule
+
+
+def _document(data: Any, path: str) -> str:
+    """What is stored and read again, by which every rule is judged, whatever else YAML can say."""
+    try:
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"cannot be written as JSON: {error}", path=path, hint="write dates and the like in quotes"
+        ) from error
+
+
+def _made(document: str, path: str) -> Rule:
+    data = json.loads(document)
+    if isinstance(data, Mapping) and "apiVersion" in data:
         raise InvalidInput(
             "a Kubernetes object, not a rule",
             path=f"{path}.apiVersion",
             hint="give what stands under spec (or each element of specs), without apiVersion, kind and metadata",
         )
     try:
-        rule: Rule = _RULE.load(document)
+        rule: Rule = _RULE.load(data)
     except ValidationError as error:
-        where, message = _first(error.messages)
-        raise InvalidInput(message, path=path + where) from error
-    except RecursionError as error:
-        raise InvalidInput("nested too deeply", path=path) from error
-    object.__setattr__(rule, "document", json.dumps(document, sort_keys=True, separators=(",", ":")))
+        raise _first(error.messages, path) from error
+    object.__setattr__(rule, "document", document)
     return rule
 
 
-def dump_rules(rules: Sequence[Rule]) -> list[dict[str, Any]]:
-    """As they were given; `load_rules` of it gives equal rules."""
-    return [json.loads(rule.document) for rule in rules]
-
-
-def _first(messages: Any) -> tuple[str, str]:
-    """The path below the rule and the text of the first problem in marshmallow's tree of them."""
-    path = ""
+def _first(messages: Any, path: str) -> CiliateError:
+    """The first problem in marshmallow's tree of them, with its path."""
     while isinstance(messages, Mapping):
         name, messages = next(iter(messages.items()))
-        if isinstance(name, int):
-            path += f"[{name}]"
-        elif name not in ("_schema", "value", "key"):
-            path += f".{name}"
-    return path, str(messages[0] if isinstance(messages, list) else messages)
-
-
-__all__ = ["ANY", "Label", "Labels", "dump_rules", "load_rules"]
+        if name != "_schema":
+            path = value_of.under(path, f"[{name}]" if isinstance(name, int) else name)
+    problem = messages[0]
+    if isinstance(problem, CiliateError):
+        return type(problem)(problem.message, path=value_of.under(path, problem.path), hint=problem.hint)
+    return InvalidInput(str(problem), path=path)

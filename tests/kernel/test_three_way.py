@@ -19,7 +19,7 @@ from model.flow import Direction, DropReason
 from model.labels import Labels
 from policy.decide import decide
 from policy.mapstate import PolicyEntry, PolicyKey, map_state
-from policy.oracle import allows
+from policy.oracle import Verdict, verdict
 from policy.repository import Repository
 from policy.resolve import Enforcement, resolve
 from policy.rule import Rule
@@ -194,7 +194,7 @@ def ends(packet: Packet) -> list[tuple[Party, Party, Direction]]:
 
 def by_the_rules(rules: tuple[Rule, ...], mode: Enforcement, packet: Packet) -> bool:
     return all(
-        allows(
+        verdict(
             rules,
             mode,
             LABELS[subject.identity],
@@ -203,6 +203,7 @@ def by_the_rules(rules: tuple[Rule, ...], mode: Enforcement, packet: Packet) -> 
             packet.protocol,
             packet.port,
         )
+        is Verdict.ALLOWED
         for subject, peer, direction in ends(packet)
     )
 
