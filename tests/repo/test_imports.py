@@ -30,7 +30,7 @@ BREACHES = [
     ("pyroute2 is used by links, hostview and attach alone", "agent", "import pyroute2"),
     ("Docker's SDK is used by containers alone", "driver", "import docker"),
     ("Flask is used by APIs and the app alone", "store", "import flask"),
-    ("marshmallow is used by schemas and their fields alone", "policy", "import marshmallow"),
+    ("marshmallow is used by schemas alone", "policy", "import marshmallow"),
 ]
 
 
