@@ -37,16 +37,12 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 }
 
 /* Where the packet goes if it is for a container of this node. */
-static __always_inline void find_receiver(struct packet *packet)
+static __always_inline void set_receiver(struct packet *packet, const struct ipcache_entry *to)
 {
-	const struct ipcache_entry *to =
-		find_host(packet->tuple.family, &packet->tuple.destination);
-
-	if (to) {
-		packet->to_ifindex = to->ifindex;
-		__builtin_memcpy(packet->to_mac, to->mac, sizeof(packet->to_mac));
-	}
-	forget(packet);
+	if (!to)
+		return;
+	packet->to_ifindex = to->ifindex;
+	__builtin_memcpy(packet->to_mac, to->mac, sizeof(packet->to_mac));
 }
 
 /* The packet passes, and with it goes what its flow remembers. */
@@ -66,15 +62,18 @@ static __always_inline int judge_leaving(struct __sk_buff *skb, struct packet *p
 					 const struct endpoint *own)
 {
 	const struct tuple *tuple = &packet->tuple;
+	const struct ipcache_entry *to = find_host(tuple->family, &tuple->destination);
 	struct ct_entry *entry;
 	int result;
 
+	set_receiver(packet, to);
 	if (packet->icmp_kind == ICMP_ERROR)
 		return check_related(skb, packet, true);
 	entry = find_flow(packet, tuple);
 	if (!is_judged(packet, entry)) {
 		party_of_endpoint(own, skb->ifindex, &packet->ends[SOURCE]);
-		party_of_address(tuple->family, &tuple->destination, &packet->ends[DESTINATION]);
+		party_of_address(tuple->family, &tuple->destination, to,
+				 &packet->ends[DESTINATION]);
 		forget(packet);
 		result = admit(packet, entry, skb->len);
 		if (result)
@@ -99,7 +98,6 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *packet,
 	result = read_transport(skb, packet);
 	if (result)
 		return result;
-	find_receiver(packet);
 	result = judge_leaving(skb, packet, own);
 	if (result)
 		return result;
@@ -142,7 +140,9 @@ static __always_inline int judge_arriving(struct __sk_buff *skb, struct packet *
 	if (!is_judged(packet, entry)) {
 		/* The container asked an address, and that is what its question was judged by. */
 		if (packet->is_reply)
-			party_of_address(tuple->family, &tuple->source, &packet->ends[SOURCE]);
+			party_of_address(tuple->family, &tuple->source,
+					 find_host(tuple->family, &tuple->source),
+					 &packet->ends[SOURCE]);
 		party_of_endpoint(own, skb->ifindex, &packet->ends[DESTINATION]);
 		forget(packet);
 		result = admit(packet, entry, skb->len);

@@ -28,8 +28,6 @@ static __always_inline int read_returned_ports(struct __sk_buff *skb, struct tup
 		returned->destination_port = ports[1];
 		return 0;
 	}
-	if (icmp_kind(returned->family, icmp->type) != ICMP_QUERY)
-		return -REASON_ICMP_UNRELATED;
 	icmp_ports(returned, icmp->type, icmp->id);
 	returned->opens = false;
 	return 0;

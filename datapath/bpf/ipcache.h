@@ -43,13 +43,12 @@ static __always_inline __u32 world(__u8 family)
 	return family == FAMILY_IPV4 ? IDENTITY_WORLD_IPV4 : IDENTITY_WORLD_IPV6;
 }
 
+/* `host` is what find_host said of the address; prefixes are asked only where it knew nothing. */
 static __always_inline void party_of_address(__u8 family, const union address *address,
-					     struct party *party)
+					     const struct ipcache_entry *host, struct party *party)
 {
-	const struct ipcache_entry *entry = find_host(family, address);
+	const struct ipcache_entry *entry = host ? host : find_prefix(family, address);
 
-	if (!entry)
-		entry = find_prefix(family, address);
 	if (!entry) {
 		__builtin_memset(party, 0, sizeof(*party));
 		party->identity = world(family);

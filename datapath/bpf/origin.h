@@ -2,30 +2,38 @@
  * by now its address may be one that the host gave it.
  *
  *   1. none                       the host itself
- *   2. an uplink (`devices`)      the world, by prefix where a rule names one; an address of ours cannot
- *                                 come from there: INVALID_SOURCE_IP
- *   3. a container of this node   that container, through a published port
- *   4. any other                  unmanaged: another bridge, whatever the address */
+ *   2. a container of this node   that container, through a published port
+ *   3. an uplink (`devices`)      the world, by prefix where a rule names one
+ *   4. any other                  unmanaged: another bridge, whatever the address
+ *
+ * An address of ours comes from its container and nowhere else, and the host's own not over an uplink:
+ * INVALID_SOURCE_IP. Else whoever can send to the host could speak in a flow of two containers. */
 #ifndef CILIATE_ORIGIN_H
 #define CILIATE_ORIGIN_H
 
 #include "ipcache.h"
 #include "separation.h"
 
-static __always_inline int origin_of_uplink(const struct tuple *tuple, struct party *origin)
+static __always_inline bool is_ours(const struct ipcache_entry *entry)
+{
+	return entry->network || entry->ifindex || entry->identity == IDENTITY_UNKNOWN;
+}
+
+static __always_inline int origin_of_stranger(const struct tuple *tuple, bool is_uplink,
+					      struct party *origin)
 {
 	const struct ipcache_entry *entry = find_host(tuple->family, &tuple->source);
 
 	if (!entry)
 		entry = find_prefix(tuple->family, &tuple->source);
-	origin->identity = world(tuple->family);
-	if (!entry)
-		return 0;
-	if (entry->network || entry->ifindex || entry->identity == IDENTITY_UNKNOWN ||
-	    entry->identity == IDENTITY_HOST)
+	if (entry && (is_ours(entry) || (is_uplink && entry->identity == IDENTITY_HOST)))
 		return -REASON_INVALID_SOURCE_IP;
-	if (is_world(entry->identity))
+	if (!is_uplink) /* 4 */
+		origin->identity = IDENTITY_UNMANAGED;
+	else if (entry && is_world(entry->identity)) /* 3 */
 		origin->identity = entry->identity;
+	else
+		origin->identity = world(tuple->family);
 	return 0;
 }
 
@@ -34,18 +42,18 @@ static __always_inline int find_origin(const struct tuple *tuple, __u32 ifindex,
 {
 	const struct endpoint *container;
 	const __u32 *class;
+	bool is_uplink;
 
-	origin->identity = IDENTITY_HOST;
-	if (!ifindex) /* 1 */
+	if (!ifindex) { /* 1 */
+		origin->identity = IDENTITY_HOST;
 		return 0;
+	}
 	class = map_lookup(devices, &ifindex);
-	if (class && *class == DEVICE_UPLINK) /* 2 */
-		return origin_of_uplink(tuple, origin);
-	container = find_endpoint(ifindex);
-	if (container) /* 3 */
-		party_of_endpoint(container, ifindex, origin);
-	else /* 4 */
-		origin->identity = IDENTITY_UNMANAGED;
+	is_uplink = class && *class == DEVICE_UPLINK;
+	container = is_uplink ? NULL : find_endpoint(ifindex);
+	if (!container)
+		return origin_of_stranger(tuple, is_uplink, origin);
+	party_of_endpoint(container, ifindex, origin); /* 2 */
 	return 0;
 }
 

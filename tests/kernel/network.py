@@ -166,11 +166,19 @@ class Network:
 
 
 def echo(client: socket.socket, server: socket.socket, address: tuple[str, int], data: bytes) -> bytes:
-    """There and back by UDP."""
-    client.sendto(data, address)
-    got, sender = server.recvfrom(65536)
-    server.sendto(got, sender)
-    return client.recv(65536)
+    """There and back by UDP, in several attempts: the fragments of a sender that changes processors
+    meanwhile may overtake each other, and one before its first is lost."""
+    for end in (client, server):
+        end.settimeout(1)
+    for _ in range(int(PATIENCE)):
+        try:
+            client.sendto(data, address)
+            got, sender = server.recvfrom(65536)
+            server.sendto(got, sender)
+            return client.recv(65536)
+        except TimeoutError:
+            continue
+    raise TimeoutError(f"no answer from {address}")
 
 
 def connected(

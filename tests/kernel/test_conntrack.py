@@ -48,6 +48,16 @@ class TestOneEntry:
         assert len(node.flows()) == 2
         assert all(flow.reply_packets == 1 for flow in node.flows())
 
+    @pytest.mark.parametrize("peer", ["2001:db8::2", "fe00::2", "fcff::2"])
+    @pytest.mark.parametrize("ports", [(4000, 80), (80, 4000)])
+    def test_is_made_where_only_the_upper_halves_of_addresses_differ(
+        self, node: Node, peer: str, ports: tuple[int, int]
+    ) -> None:
+        node.send(A, peer, tcp(*ports, SYN))
+        node.receive(A, peer, tcp(*reversed(ports), SYN | ACK))
+        flow = node.flow()
+        assert (str(flow.source), str(flow.destination), flow.reply_packets) == (A.ipv6, peer, 1)
+
     def test_is_of_one_protocol(self, node: Node) -> None:
         for payload in (tcp(4000, 80, SYN), udp(4000, 80), sctp(4000, 80)):
             node.send(A, B.ipv4, payload)

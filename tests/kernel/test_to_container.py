@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+from itertools import product
+
 import pytest
 
-from datapath.tables import CtFlag
+from datapath.tables import CtFlag, IpcacheEntry
 from model.flow import Direction, DropReason
 from policy.mapstate import PolicyEntry, PolicyKey
 from tests.kernel.harness import (
@@ -45,7 +48,6 @@ ORIGINS = {
     "another bridge's address, from the world": (UNMANAGED4, UPLINK, 9),
     "another bridge": (UNMANAGED4, BRIDGE, 3),
     "another bridge, with the host's address": (HOST4, BRIDGE, 3),
-    "another bridge, with a container's address": (B.ipv4, BRIDGE, 3),
     "another bridge, with an address of the world": (WORLD6, BRIDGE, 3),
     "a container": (B.ipv4, B.number, B.identity),
     "a container by IPv6": (B.ipv6, B.number, B.identity),
@@ -65,16 +67,24 @@ def test_who_it_is(node: Node, source: str, origin: int, identity: int) -> None:
     assert node.receive(A, source, tcp(4001, 81, SYN), origin=origin).reason is DENIED
 
 
-@pytest.mark.parametrize("source", [B.ipv4, B.ipv6, A.ipv4, UNKNOWN4, UNKNOWN6, OTHER.ipv4, HOST4, HOST6])
-def test_an_address_of_ours_does_not_come_from_the_world(node: Node, source: str) -> None:
+OURS = [B.ipv4, B.ipv6, A.ipv4, UNKNOWN4, UNKNOWN6, OTHER.ipv4]
+
+
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [*product(OURS, (UPLINK, BRIDGE)), (HOST4, UPLINK), (HOST6, UPLINK)],
+)
+def test_an_address_of_ours_does_not_come_from_elsewhere(node: Node, source: str, origin: int) -> None:
     for payload in (tcp(4000, 80, SYN), ping(1, v6=":" in source)):
-        assert node.receive(A, source, payload).reason is SPOOFED
+        assert node.receive(A, source, payload, origin=origin).reason is SPOOFED
 
 
-def test_not_even_where_it_continues_a_flow(node: Node) -> None:
+@pytest.mark.parametrize("origin", [UPLINK, BRIDGE])
+def test_not_even_where_it_continues_a_flow(node: Node, origin: int) -> None:
+    """Else whoever the host forwards for could speak in a connection of two containers."""
     node.send(B, A.ipv4, tcp(4000, 80, SYN))
-    assert node.receive(A, B.ipv4, tcp(4000, 80)).reason is SPOOFED
-    assert node.receive(B, A.ipv4, tcp(80, 4000)).reason is SPOOFED
+    assert node.receive(A, B.ipv4, tcp(4000, 80), origin=origin).reason is SPOOFED
+    assert node.receive(B, A.ipv4, tcp(80, 4000), origin=origin).reason is SPOOFED
 
 
 @pytest.mark.parametrize(
@@ -156,6 +166,19 @@ class TestPublishedPorts:
         assert node.send(A, HOST4, tcp(80, 4000, SYN | ACK)).passed
         assert node.receive(A, HOST4, tcp(4000, 80), origin=B.number).reason is DENIED
 
+    def test_answers_are_judged_by_who_a_container_is_now(self, node: Node) -> None:
+        """Where its address shows which one asked, what was noted of it is not needed."""
+        node.receive(A, B.ipv4, tcp(4000, 80, SYN), origin=B.number)
+        node.change(B, identity=4321)
+        node.allow(A, {PolicyKey(Direction.INGRESS, B.identity): ALLOW})
+        assert node.send(A, B.ipv4, tcp(80, 4000, SYN | ACK)).reason is DENIED
+
+    def test_answers_are_judged_by_what_part_of_the_world_an_address_is_now(self, node: Node) -> None:
+        node.receive(A, WORLD4, tcp(4000, 80, SYN))
+        node.datapath.ipcache.put(ip_network("198.51.100.0/24"), IpcacheEntry(LISTED + 2))
+        node.allow(A, {PolicyKey(Direction.INGRESS, 9): ALLOW})
+        assert node.send(A, WORLD4, tcp(80, 4000, SYN | ACK)).reason is DENIED
+
     def test_show_which_part_of_the_world_answers_go_to(self, node: Node) -> None:
         node.receive(A, LISTED4, tcp(4000, 80, SYN))
         node.allow(A, {PolicyKey(Direction.INGRESS, 9): ALLOW})
@@ -172,6 +195,11 @@ class TestAnswersToTheContainer:
         assert node.receive(A, HOST4, tcp(8080, 4000), origin=B.number).passed
         node.allow(A, {PolicyKey(Direction.EGRESS, B.identity): ALLOW})
         assert node.receive(A, HOST4, tcp(8080, 4000), origin=B.number).reason is DENIED
+
+    def test_are_the_world_s_whichever_container_they_come_by(self, node: Node) -> None:
+        node.send(A, WORLD4, tcp(4000, 443, SYN))
+        node.allow(B, {})
+        assert node.receive(A, WORLD4, tcp(443, 4000, SYN | ACK), origin=B.number).passed
 
     def test_stop_when_the_rule_goes(self, node: Node) -> None:
         node.send(A, WORLD4, tcp(4000, 443, SYN))
