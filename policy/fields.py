@@ -5,9 +5,10 @@ with a path that starts at the value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError
+from reprlib import Repr
 from typing import Any, TypeVar
 
 from model.errors import CiliateError, InvalidInput, Unsupported
@@ -89,11 +90,11 @@ def only_known(data: Any, names: Collection[str]) -> None:
     if not isinstance(data, Mapping):
         raise InvalidInput("must be an object")
     for name, value in data.items():
-        if name in names or value is None:
+        if name in names:
             continue
         if name not in LATER:
-            raise InvalidInput("no such field", path=str(name), hint=_near(str(name), names))
-        if value or name not in HARMLESS_EMPTY:
+            raise InvalidInput("no such field", path=name, hint=_near(name, names))
+        if value is not None and (value or name not in HARMLESS_EMPTY):
             raise Unsupported(LATER[name], path=name)
 
 
@@ -117,22 +118,43 @@ def under(path: str, below: str) -> str:
     return f"{path}.{below}" if path and below and not below.startswith("[") else path + below
 
 
+_brief = Repr()
+_brief.maxstring = _brief.maxother = _LONGEST_SHOWN = 80
+
+
+def _shown(value: Any) -> str:
+    """As it stands in an error's text: a value may be as large as a request."""
+    return _brief.repr(value)
+
+
 def _near(text: str, names: Collection[str]) -> str:
-    near = get_close_matches(text, names, 1)
+    near = get_close_matches(text[:_LONGEST_SHOWN], names, 1)
     return f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
+
+
+def _given(data: Mapping[str, Any], name: str, otherwise: Any) -> Any:
+    """null is the same as absent; nothing else is, so that no slip passes for a wildcard."""
+    value = data.get(name)
+    return otherwise if value is None else value
 
 
 def _text(value: Any, path: str = "") -> str:
     if value is None:
         raise InvalidInput("is missing", path=path)
     if not isinstance(value, str):
-        raise InvalidInput("must be text", path=path, hint=f'write it in quotes: "{value}"')
+        raise InvalidInput(f"must be text, not {_shown(value)}", path=path, hint="write it in quotes")
+    return value
+
+
+def truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput("must be true or false")
     return value
 
 
 def selector(data: Any) -> LabelSelector:
     only_known(data, ("matchLabels", "matchExpressions"))
-    labels = data.get("matchLabels") or {}
+    labels = _given(data, "matchLabels", {})
     if not isinstance(labels, Mapping):
         raise InvalidInput("must be an object", path="matchLabels", hint='write {"KEY": "VALUE"}')
     requirements = [
@@ -150,7 +172,9 @@ def requirement(data: Any) -> Requirement:
     source, key = label_name(data.get("key"), "key")
     if data.get("operator") not in list(Operator):
         raise InvalidInput(
-            f"{data.get('operator')!r} is no operator", path="operator", hint=f"write {', '.join(Operator)}"
+            f"{_shown(data.get('operator'))} is no operator",
+            path="operator",
+            hint=f"write {', '.join(Operator)}",
         )
     operator = Operator(data["operator"])
     values = tuple(sorted(set(each(data.get("values"), _text, "values"))))
@@ -165,65 +189,73 @@ def label_name(name: Any, path: str) -> tuple[str, str]:
     """`[source:]key` of a selector. One that can select nothing here is refused, not left to deny in silence."""
     prefix, colon, rest = _text(name, path).partition(":")
     if colon and prefix in FOREIGN:
-        raise InvalidInput(f"{name!r} selects nothing", path=path, hint=FOREIGN[prefix])
+        raise InvalidInput(f"{_shown(name)} selects nothing", path=path, hint=FOREIGN[prefix])
     source, key = (ANY, rest) if prefix == "unspec" and colon else split_source(name)
     if not key:
-        raise InvalidInput(f"{name!r} has no key", path=path)
+        raise InvalidInput(f"{_shown(name)} has no key", path=path)
     if key not in KEYS.get(source, (key,)):
-        raise InvalidInput(f"there is no label {name!r}", path=path, hint=_near(key, KEYS[source]))
+        raise InvalidInput(f"there is no label {_shown(name)}", path=path, hint=_near(key, KEYS[source]))
     return source, key
 
 
-def refuse_contradiction(requirements: Sequence[Requirement]) -> None:
-    """Two requirements about one key that nobody meets. `any:` may be met by two labels of different sources."""
+def refuse_contradiction(requirements: Iterable[Requirement]) -> None:
+    """Requirements about one key that no labels meet together."""
+    by_name: dict[tuple[str, str], list[Requirement]] = {}
     for one in requirements:
-        for other in requirements:
-            if (one.source, one.key) == (other.source, other.key) and _exclude_each_other(one, other):
-                raise InvalidInput(
-                    f"{one.operator} and {other.operator} of {one.key!r} contradict each other",
-                    hint="no labels meet both: the selector would select nothing",
-                )
+        by_name.setdefault((one.source, one.key), []).append(one)
+    for (source, key), about in by_name.items():
+        if _exclude_each_other(source, about):
+            raise InvalidInput(
+                f"the requirements about {_shown(key)} contradict each other",
+                hint="no labels meet them all: the selector would select nothing",
+            )
 
 
-def _exclude_each_other(one: Requirement, other: Requirement) -> bool:
-    match one.operator, other.operator:
-        case (Operator.IN | Operator.EXISTS), Operator.DOES_NOT_EXIST:
-            return True
-        case Operator.IN, Operator.NOT_IN:
-            return set(one.values) <= set(other.values)
-        case Operator.IN, Operator.IN:
-            return one.source != ANY and set(one.values).isdisjoint(other.values)
-        case _:
-            return False
+def _exclude_each_other(source: str, about: Sequence[Requirement]) -> bool:
+    """`any:` may be met by several labels, of different sources."""
+    operators = {one.operator for one in about}
+    wanted = [set(one.values) for one in about if one.operator is Operator.IN]
+    unwanted = {value for one in about if one.operator is Operator.NOT_IN for value in one.values}
+    if Operator.DOES_NOT_EXIST in operators and operators & {Operator.IN, Operator.EXISTS}:
+        return True
+    if any(values <= unwanted for values in wanted):
+        return True
+    return source != ANY and bool(wanted) and set.intersection(*wanted) <= unwanted
 
 
 def entity(value: Any) -> EntitySelector:
     if value not in list(Entity):
-        raise InvalidInput(f"{value!r} is no entity", hint=_near(str(value), list(Entity)))
+        raise InvalidInput(f"{_shown(value)} is no entity", hint=_near(_shown(value), list(Entity)))
     return EntitySelector(Entity(value))
 
 
 def services(data: Any) -> tuple[Service, ...]:
     """One port or range, for one protocol or, with ANY, for each that has ports."""
     only_known(data, ("port", "endPort", "protocol"))
-    name = _text(data.get("protocol") or "ANY", "protocol").upper()
+    name = _text(_given(data, "protocol", ""), "protocol").upper() or "ANY"
     if name in ("ICMP", "ICMPV6"):
         raise InvalidInput(f"{name} has no ports", path="protocol", hint="write icmps beside toPorts")
     if name != "ANY" and name not in PROTOCOLS:
-        raise InvalidInput(f"{name!r} is no protocol", path="protocol", hint="write TCP, UDP, SCTP or ANY")
-    first, last = _port(data.get("port")), data.get("endPort") or 0
-    if not last:
-        last = first
-    elif not isinstance(last, int) or isinstance(last, bool):
-        raise InvalidInput("must be a number", path="endPort")
-    elif not first:
-        raise InvalidInput("a range needs a port to begin with", path="endPort")
-    elif not first <= last <= LAST_PORT:
-        raise InvalidInput(f"{last} is not from {first} to {LAST_PORT}", path="endPort")
-    if first == 0:
-        return (Service(),) if name == "ANY" else (Service(PROTOCOLS[name]),)
+        raise InvalidInput(
+            f"{_shown(name)} is no protocol", path="protocol", hint="write TCP, UDP, SCTP or ANY"
+        )
+    first, last = _ports(data)
     numbers = PROTOCOLS.values() if name == "ANY" else [PROTOCOLS[name]]
     return tuple(Service(number, first, last) for number in numbers)
+
+
+def _ports(data: Mapping[str, Any]) -> tuple[int, int]:
+    """The first and the last. Port 0 means all."""
+    first, last = _port(data.get("port")), _given(data, "endPort", 0)
+    if isinstance(last, bool) or not isinstance(last, int):
+        raise InvalidInput("must be a number", path="endPort")
+    if not last:
+        return first, first or LAST_PORT
+    if not first:
+        raise InvalidInput("a range needs a port to begin with", path="endPort")
+    if not first <= last <= LAST_PORT:
+        raise InvalidInput(f"{last} is not from {first} to {LAST_PORT}", path="endPort")
+    return first, last
 
 
 def _port(port: Any) -> int:
@@ -234,34 +266,43 @@ def _port(port: Any) -> int:
             "must be a number from 1 to 65535, as text", path="port", hint='"0" means every port'
         )
     text = str(port)
-    if not (text.isascii() and text.isdecimal()):
+    if not _is_number(text):
         if any(char.isalpha() for char in text):
-            raise Unsupported(f"{text!r}: named ports are not available yet", path="port", hint="write its number")
-        raise InvalidInput(f"{text!r} is no port", path="port", hint="a range is port and endPort")
+            raise Unsupported(
+                f"{_shown(text)}: named ports are not available yet", path="port", hint="write its number"
+            )
+        raise InvalidInput(f"{_shown(text)} is no port", path="port", hint="a range is port and endPort")
     if len(text) > 1 and text.startswith("0"):
         raise InvalidInput(
-            f"{text!r} begins with 0, which some read as octal", path="port", hint="write it without"
+            f"{_shown(text)} begins with 0, which some read as octal", path="port", hint="write it without"
         )
-    if int(text) > LAST_PORT:
-        raise InvalidInput(f"{text} is larger than {LAST_PORT}", path="port")
+    if len(text) > len(str(LAST_PORT)) or int(text) > LAST_PORT:
+        raise InvalidInput(f"{_shown(text)} is larger than {LAST_PORT}", path="port")
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def icmp_service(data: Any) -> Service:
     only_known(data, ("type", "family"))
-    family = data.get("family") or "IPv4"
+    family = _text(_given(data, "family", ""), "family") or "IPv4"
     if family not in ICMP_TYPES:
-        raise InvalidInput(f"{family!r} is no family", path="family", hint="write IPv4 or IPv6")
-    kind = data.get("type")
-    if isinstance(kind, str) and not (kind.isascii() and kind.isdecimal()):
-        if kind not in ICMP_TYPES[family]:
+        raise InvalidInput(f"{_shown(family)} is no family", path="family", hint="write IPv4 or IPv6")
+    kind, names = data.get("type"), ICMP_TYPES[family]
+    if isinstance(kind, str):
+        if _is_number(kind) and len(kind) <= 3:
+            kind = int(kind)
+        elif kind in names:
+            kind = names[kind]
+        else:
             raise InvalidInput(
-                f"{kind!r} is no ICMP type of {family}", path="type", hint=_near(kind, ICMP_TYPES[family])
+                f"{_shown(kind)} is no ICMP type of {family}", path="type", hint=_near(kind, names)
             )
-        kind = ICMP_TYPES[family][kind]
-    if isinstance(kind, bool) or not isinstance(kind, str | int) or not 0 <= int(kind) <= 255:
+    if isinstance(kind, bool) or not isinstance(kind, int) or not 0 <= kind <= 255:
         raise InvalidInput("must be a number from 0 to 255, or a name", path="type")
-    return Service(ICMP if family == "IPv4" else ICMPV6, int(kind), int(kind))
+    return Service(ICMP if family == "IPv4" else ICMPV6, kind, kind)
 
 
 def cidr(value: Any) -> CidrSelector:
@@ -286,7 +327,9 @@ def cidr_set(data: Any) -> CidrSelector:
         return inner
 
     holes = set(each(data.get("except"), hole, "except"))
-    return CidrSelector(whole, tuple(sorted(holes, key=lambda one: (int(one.network_address), one.prefixlen))))
+    return CidrSelector(
+        whole, tuple(sorted(holes, key=lambda one: (int(one.network_address), one.prefixlen)))
+    )
 
 
 def _prefix(value: Any, *, length: bool = False) -> IPNetwork:
@@ -294,17 +337,19 @@ def _prefix(value: Any, *, length: bool = False) -> IPNetwork:
     text = _text(value)
     address, slash, bits = text.partition("/")
     if length and not slash:
-        raise InvalidInput(f"{text!r} has no prefix length", hint="write /32 or /128 for one address")
-    if (slash and not (bits.isascii() and bits.isdecimal())) or "%" in text:
-        raise InvalidInput(f"{text!r} is no prefix", hint="write 192.0.2.0/24 or 2001:db8::/32")
+        raise InvalidInput(f"{_shown(text)} has no prefix length", hint="write /32 or /128 for one address")
     try:
+        if "%" in text or (slash and not _is_number(bits)):
+            raise AddressValueError("the length is a number, and interfaces have no part in it")
         if ":" not in address:
             return IPv4Network(text, strict=False)
         prefix = IPv6Network(text, strict=False)
     except (AddressValueError, NetmaskValueError) as error:
-        raise InvalidInput(f"{text!r} is no prefix: {error}", hint="write 192.0.2.0/24 or 2001:db8::/32") from error
+        raise InvalidInput(
+            f"{_shown(text)} is no prefix", hint="write 192.0.2.0/24 or 2001:db8::/32"
+        ) from error
     if prefix.network_address.ipv4_mapped is not None and prefix.prefixlen >= 96:
-        raise InvalidInput(f"{text!r} is an IPv4 address in IPv6 clothes", hint="write it as IPv4")
+        raise InvalidInput(f"{_shown(text)} is an IPv4 address in IPv6 clothes", hint="write it as IPv4")
     return prefix
 
 
@@ -313,9 +358,9 @@ def rule_label(value: Any) -> Label:
     that is not known is part of the key in both forms."""
     if isinstance(value, Mapping):
         only_known(value, ("key", "value", "source"))
-        source, key = _text(value.get("source") or "", "source"), _text(value.get("key"), "key")
+        source, key = _text(_given(value, "source", ""), "source"), _text(value.get("key"), "key")
         text = f"{source}:{key}" if source else key
-        content = _text(value.get("value") or "", "value")
+        content = _text(_given(value, "value", ""), "value")
     else:
         text, _, content = _text(value).partition("=")
     source, key = split_source(text.removeprefix("unspec:"))
@@ -325,4 +370,9 @@ def rule_label(value: Any) -> Label:
 
 
 def rule_labels(value: Any) -> Labels:
-    return Labels(each(value, rule_label, ""))
+    labels = set(each(value, rule_label, ""))
+    kept = Labels(labels)
+    for label in labels:
+        if label not in kept:
+            raise InvalidInput(f"{_shown(label.key)} has two values", hint="keep one of them")
+    return kept

@@ -89,16 +89,18 @@ def _anybody(policy: SubjectPolicy) -> Grants:
     return _strongest([policy.anybody, Grants(allow=is_open)], Grants())
 
 
-def _strongest(parts: Iterable[Grants], beneath: Grants) -> Grants:
+def _strongest(parts: Collection[Grants], beneath: Grants) -> Grants:
     """The fewest places that give every packet the verdict that all parts together do, on top of `beneath`. No allow
     is covered by a deny, and nothing by its like."""
     allow = frozenset[Place]().union(*(part.allow for part in parts))
     deny = frozenset[Place]().union(*(part.deny for part in parts))
-    no_allow, no_deny = deny | beneath.allow | beneath.deny, beneath.deny
-    return Grants(
-        frozenset(place for place in allow if place not in no_allow and wider(place).isdisjoint(no_allow | allow)),
-        frozenset(place for place in deny if place not in no_deny and wider(place).isdisjoint(no_deny | deny)),
-    )
+    return Grants(_beside(allow, deny | beneath.allow | beneath.deny), _beside(deny, beneath.deny))
+
+
+def _beside(places: frozenset[Place], others: frozenset[Place]) -> frozenset[Place]:
+    """Those that nothing of the others covers, nor anything wider of their own."""
+    all_places = places | others
+    return frozenset(place for place in places if place not in others and wider(place).isdisjoint(all_places))
 
 
 def _entries(identity: int, grants: Grants) -> dict[PolicyKey, PolicyEntry]:

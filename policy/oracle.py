@@ -25,7 +25,10 @@ from policy.rule import Rule
 
 Document = Mapping[str, Any]
 
-_LISTS = {Direction.INGRESS: ("ingress", "ingressDeny", "from"), Direction.EGRESS: ("egress", "egressDeny", "to")}
+_LISTS = {
+    Direction.INGRESS: ("ingress", "ingressDeny", "from"),
+    Direction.EGRESS: ("egress", "egressDeny", "to"),
+}
 
 _PROTOCOLS = {"TCP": [6], "UDP": [17], "SCTP": [132], "ANY": [6, 17, 132]}
 
@@ -50,20 +53,22 @@ def verdict(
     if mode is Enforcement.NEVER:
         return Verdict.ALLOWED
     allow, deny, way = _LISTS[direction]
-    documents = [document for document in map(_read, _texts(rules)) if _selects(document["endpointSelector"], subject)]
-    if any(_says(one, way, peer, protocol, port) for document in documents for one in document.get(deny) or ()):
+    documents = [_read(rule.document) for rule in rules]
+    documents = [document for document in documents if _selects(document["endpointSelector"], subject)]
+
+    def any_says(name: str) -> bool:
+        elements = [element for document in documents for element in document.get(name) or ()]
+        return any(_says(element, way, peer, protocol, port) for element in elements)
+
+    if any_says(deny):
         return Verdict.DENIED_BY_RULE
-    if any(_says(one, way, peer, protocol, port) for document in documents for one in document.get(allow) or ()):
+    if any_says(allow):
         return Verdict.ALLOWED
     if mode is Enforcement.ALWAYS or "reserved:init" in subject.texts():
         return Verdict.DENIED
     if any(_denies_by_default(document, allow, deny) for document in documents):
         return Verdict.DENIED
     return Verdict.ALLOWED
-
-
-def _texts(rules: Iterable[Rule]) -> list[str]:
-    return [rule.document for rule in rules]
 
 
 @lru_cache(maxsize=4096)
@@ -155,9 +160,8 @@ def _in_set(cidr_set: Document, peer: Labels) -> bool:
 
 def _at(place: Document, protocol: int, port: int) -> bool:
     name, first = (place.get("protocol") or "ANY").upper(), int(place["port"])
-    if first == 0:
-        return name == "ANY" or protocol in _PROTOCOLS[name]
-    return protocol in _PROTOCOLS[name] and first <= port <= (place.get("endPort") or first)
+    last = place.get("endPort") or first or 65535
+    return protocol in _PROTOCOLS[name] and first <= port <= last
 
 
 def _of_type(place: Document, protocol: int, kind: int) -> bool:

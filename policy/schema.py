@@ -132,23 +132,17 @@ class _EgressSchema(_ElementSchema):
     entities = _list(_Parsed(value_of.entity), "toEntities")
 
 
-class _Truth(fields.Boolean):
-    truthy, falsy = {True}, {False}
-
-
 class _DefaultDenySchema(_Part):
-    ingress = _Truth(allow_none=True, error_messages={"invalid": "must be true or false"})
-    egress = _Truth(allow_none=True, error_messages={"invalid": "must be true or false"})
+    ingress = _Parsed(value_of.truth, allow_none=True)
+    egress = _Parsed(value_of.truth, allow_none=True)
 
 
 class _RuleSchema(_Part):
     endpointSelector = _Parsed(
         value_of.selector,
         required=True,
-        error_messages={
-            "required": "a rule needs one: {} selects all",
-            "null": "a rule needs one: {} selects all",
-        },
+        # marshmallow reads them as formats.
+        error_messages=dict.fromkeys(("required", "null"), "a rule needs one: {{}} selects all"),
     )
     ingress = _list(fields.Nested(_IngressSchema))
     ingressDeny = _list(fields.Nested(_IngressSchema))

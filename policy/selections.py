@@ -48,7 +48,9 @@ class Selections:
     def with_identities(self, added: Mapping[int, Labels]) -> Selections:
         """An identity that is known already must be added with the labels it has."""
         more = _by_selector(self.index, added)
-        chosen = self.chosen.update({selector: self.chosen[selector].union(new) for selector, new in more.items()})
+        chosen = self.chosen.update(
+            {selector: self.chosen[selector].union(new) for selector, new in more.items()}
+        )
         return replace(self, identities=self.identities.update(added), chosen=chosen)
 
     def without_identities(self, removed: Iterable[int]) -> Selections:
