@@ -42,14 +42,14 @@ class TestOneEntry:
 
     @FAMILIES
     def test_is_made_whichever_port_is_higher(self, node: Node, v6: bool) -> None:
-        for ports in ((80, 4000), (4000, 80)):
+        for ports in ((80, 4000), (4000, 80), (123, 123)):
             node.send(A, address(B, v6), tcp(*ports, SYN))
             node.send(B, address(A, v6), tcp(*reversed(ports), SYN | ACK))
-        assert len(node.flows()) == 2
+        assert len(node.flows()) == 3
         assert all(flow.reply_packets == 1 for flow in node.flows())
 
     @pytest.mark.parametrize("peer", ["2001:db8::2", "fe00::2", "fcff::2"])
-    @pytest.mark.parametrize("ports", [(4000, 80), (80, 4000)])
+    @pytest.mark.parametrize("ports", [(4000, 80), (80, 4000), (123, 123)])
     def test_is_made_where_only_the_upper_halves_of_addresses_differ(
         self, node: Node, peer: str, ports: tuple[int, int]
     ) -> None:
