@@ -54,23 +54,24 @@ def desired(state: State) -> Desired:
 
 def realized(datapath: Datapath, slots: int) -> Desired:
     """What the kernel holds now, in the first `slots` slots."""
-    policies = {slot: datapath.policy(slot) for slot in range(1, slots)}
+    policies = {slot: entries for slot in range(1, slots) if (entries := datapath.policy(slot)) is not None}
     return Desired(
         endpoints=dict(datapath.endpoints.items()),
         addresses=dict(datapath.ipcache.items()),
         devices=dict(datapath.devices.items()),
-        policies={slot: entries for slot, entries in policies.items() if entries},
+        policies=policies,
     )
 
 
 def diff(want: Desired, have: Desired) -> list[Operation]:
-    """Policies first, so that no address gets an identity before its verdicts are there; deletions last. Any
-    difference at all makes every flow be judged anew."""
+    """Policies first, so that no address gets an identity before its verdicts are there; deletions last, so that a
+    policy goes only when nobody points to it any more. Any difference at all makes every flow be judged anew."""
     operations: list[Operation] = []
     policies: dict[int, MapState] = {
-        slot: entries for slot, entries in want.policies.items() if have.policies.get(slot) != entries
+        slot: entries
+        for slot, entries in want.policies.items()
+        if slot not in have.policies or have.policies[slot] != entries
     }
-    policies.update({slot: {} for slot in have.policies.keys() - want.policies.keys()})
     if policies:
         operations.append(ReplacePolicies(policies))
     operations.extend(
@@ -89,6 +90,11 @@ def diff(want: Desired, have: Desired) -> list[Operation]:
     operations.extend(DeleteEndpoint(ifindex) for ifindex in have.endpoints.keys() - want.endpoints.keys())
     if lost := tuple(have.devices.keys() - want.devices.keys()):
         operations.append(DeleteDevices(lost))
+    empty: dict[int, MapState] = {
+        slot: {} for slot, entries in have.policies.items() if entries and slot not in want.policies
+    }
+    if empty:
+        operations.append(ReplacePolicies(empty))
     if operations:
         operations.append(BumpEpoch())
     return operations

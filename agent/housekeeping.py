@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
-from agent.events import Event, SlotsWanted
+from agent.events import Event, HostChanged, SlotsWanted
 from agent.loop import Loop
 from agent.state import State
 from datapath.tables import Datapath
+from driver.hostfacts import HostFacts
 from model.network import IPAddress
 from store.identities import IdentityAllocator
 
@@ -22,13 +24,20 @@ IDENTITY_SECONDS = 60.0
 
 
 class Housekeeping:
-    """Spare policy maps every second when some were used; conntrack's expired entries and those of addresses that
-    are gone; identities that nobody has any more."""
+    """Spare policy maps every second when some were used; what the host view saw and the writer could not take over;
+    conntrack's expired entries and those of addresses that are gone; identities that nobody has any more."""
 
-    def __init__(self, loop: Loop[State, Event], datapath: Datapath, identities: IdentityAllocator) -> None:
+    def __init__(
+        self,
+        loop: Loop[State, Event],
+        datapath: Datapath,
+        identities: IdentityAllocator,
+        host: Callable[[], HostFacts],
+    ) -> None:
         self._loop = loop
         self._datapath = datapath
         self._identities = identities
+        self._host = host
         self._addresses: set[IPAddress] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
@@ -45,7 +54,12 @@ class Housekeeping:
         due = {self._conntrack: time.monotonic(), self._identities_gone: time.monotonic() + IDENTITY_SECONDS}
         every = {self._conntrack: CONNTRACK_SECONDS, self._identities_gone: IDENTITY_SECONDS}
         while not self._stopping.wait(TICK_SECONDS):
-            for task in (self._spare_maps, *(task for task, when in due.items() if when <= time.monotonic())):
+            now = time.monotonic()
+            for task in (
+                self._spare_maps,
+                self._host_facts,
+                *(task for task, at in due.items() if at <= now),
+            ):
                 if task in every:
                     due[task] = time.monotonic() + every[task]
                 try:
@@ -55,6 +69,11 @@ class Housekeeping:
 
     def _spare_maps(self) -> None:
         self._loop.call(SlotsWanted())
+
+    def _host_facts(self) -> None:
+        facts = self._host()
+        if facts != self._loop.state.host:
+            self._loop.call(HostChanged(facts))
 
     def _conntrack(self) -> None:
         living = self._living()

@@ -25,6 +25,10 @@ class Journal:
             if len(self._lines) > ENDPOINTS:
                 self._lines.popitem(last=False)
 
+    def forget(self, docker_id: str) -> None:
+        with self._lock:
+            self._lines.pop(docker_id, None)
+
     def lines(self, docker_id: str) -> list[dict[str, str]]:
         with self._lock:
             lines = list(self._lines.get(docker_id, ()))

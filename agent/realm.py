@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import structlog
 
 from agent.events import EndpointPut, EndpointRemoved, Event, NetworkPut, NetworkRemoved
 from agent.journal import Journal
 from agent.loop import Loop, Priority
 from agent.state import State
 from model.endpoint import Endpoint
-from model.errors import Exhausted
+from model.errors import CiliateError, Exhausted
 from model.identity import is_cluster
 from model.labels import Labels
 from model.network import FIRST_NUMBER, Network
@@ -20,10 +22,25 @@ from store.local import LocalStore
 
 LAST_ENDPOINT = 65535
 
+log = structlog.get_logger("driver")
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What an endpoint has that must be given back. `identity` 0: none of the store's."""
+
+    number: int
+    identity: int
+
 
 class AgentRealm:
-    """Records come first, so that an agent that dies half-way finds them; the kernel follows. A refusal takes
-    the record back. Numbers are given out in turn, so that none is reused at once."""
+    """A put writes the record first, so that an agent that dies half-way finds it; the kernel follows, and a refusal
+    takes the record back. A removal goes the other way. Each can be repeated.
+
+    Every endpoint holds one use of its identity, taken when it is put and given back when it is put with another or
+    removed: the uses of an identity are its endpoints, at any moment. The state that the loop begins with has been
+    counted already. Numbers are given out in turn, so that none is reused at once. Calls about one endpoint come
+    one after the other; the driver sees to that."""
 
     def __init__(
         self, loop: Loop[State, Event], records: LocalStore, identities: IdentityAllocator, journal: Journal
@@ -34,8 +51,13 @@ class AgentRealm:
         self._journal = journal
         self._lock = threading.Lock()
         state = loop.state
+        self._counted = {
+            endpoint.docker_id: _Counted(
+                endpoint.id, endpoint.identity if is_cluster(endpoint.identity) else 0
+            )
+            for endpoint in state.endpoints.values()
+        }
         self._taken = {endpoint.id for endpoint in state.endpoints.values()}
-        self._promised: Counter[int] = Counter()
         self._last_endpoint = max(self._taken, default=0)
         numbers = [network.number for network in state.networks.values()]
         self._last_network = max(numbers, default=FIRST_NUMBER - 1)
@@ -47,11 +69,12 @@ class AgentRealm:
         return self._loop.state.endpoints
 
     def put_network(self, network: Network) -> None:
+        before = self._loop.state.networks.get(network.docker_id)
         self._records.put_network(network)
         try:
             self._loop.call(NetworkPut(network), Priority.CONTAINER)
         except Exception:
-            self._records.remove_network(network.docker_id)
+            self._take_back_network(network.docker_id, before)
             raise
 
     def remove_network(self, docker_id: str) -> None:
@@ -60,45 +83,35 @@ class AgentRealm:
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         before = self._loop.state.endpoints.get(endpoint.docker_id)
-        promised = self._redeem(endpoint.identity)
-        self._records.put_endpoint(endpoint)
+        identity = 0
         try:
+            if is_cluster(endpoint.identity):
+                identity = self._identities.allocate(endpoint.labels)
+                if identity != endpoint.identity:  # it took so long that the one asked for is gone
+                    endpoint = replace(endpoint, identity=identity)
+            self._records.put_endpoint(endpoint)
             self._loop.call(EndpointPut(endpoint), Priority.CONTAINER)
         except Exception:
-            if before is None:
-                self._forget(endpoint)
-            else:
-                self._records.put_endpoint(before)
-            if promised:
-                self._release(endpoint.identity)
+            self._take_back_endpoint(endpoint, before)
+            self._release(identity)
             raise
+        with self._lock:
+            replaced = self._counted.get(endpoint.docker_id)
+            self._counted[endpoint.docker_id] = _Counted(endpoint.id, identity)
+        if replaced is not None:
+            self._release(replaced.identity)
         self._journal.write(endpoint.docker_id, told(before, endpoint))
-        if before is not None and (promised or before.identity != endpoint.identity):
-            self._release(before.identity)
 
     def remove_endpoint(self, docker_id: str) -> None:
-        endpoint = self._loop.state.endpoints.get(docker_id)
         self._loop.call(EndpointRemoved(docker_id), Priority.CONTAINER)
-        if endpoint is not None:
-            self._forget(endpoint)
-            self._release(endpoint.identity)
-
-    def _forget(self, endpoint: Endpoint) -> None:
-        self._records.remove_endpoint(endpoint.docker_id)
+        self._records.remove_endpoint(docker_id)
         with self._lock:
-            self._taken.discard(endpoint.id)
-
-    def _redeem(self, identity: int) -> bool:
-        """Was this identity asked for, and not yet given to an endpoint?"""
-        with self._lock:
-            if self._promised[identity] == 0:
-                return False
-            self._promised[identity] -= 1
-            return True
-
-    def _release(self, identity: int) -> None:
-        if is_cluster(identity):
-            self._identities.release(identity)
+            counted = self._counted.pop(docker_id, None)
+            if counted is not None:
+                self._taken.discard(counted.number)
+        if counted is not None:
+            self._release(counted.identity)
+        self._journal.forget(docker_id)
 
     def new_endpoint_id(self) -> int:
         with self._lock:
@@ -116,11 +129,38 @@ class AgentRealm:
             return self._last_network
 
     def identify(self, labels: Labels) -> int:
-        """Each call is matched by one `put_endpoint` with the number."""
+        """Good for a minute at least, in which an endpoint is put with it: an identity that nobody uses goes only
+        when two looks have found it so."""
         number = self._identities.allocate(labels)
-        with self._lock:
-            self._promised[number] += 1
+        self._identities.release(number)
         return number
+
+    def _take_back_network(self, docker_id: str, before: Network | None) -> None:
+        try:
+            if before is None:
+                self._records.remove_network(docker_id)
+            else:
+                self._records.put_network(before)
+        except CiliateError as error:
+            log.warning("a record could not be taken back", network=docker_id[:12], reason=str(error))
+
+    def _take_back_endpoint(self, endpoint: Endpoint, before: Endpoint | None) -> None:
+        try:
+            if before is None:
+                self._records.remove_endpoint(endpoint.docker_id)
+            else:
+                self._records.put_endpoint(before)
+        except CiliateError as error:
+            log.warning(
+                "a record could not be taken back", endpoint=endpoint.docker_id[:12], reason=str(error)
+            )
+        if before is None:
+            with self._lock:
+                self._taken.discard(endpoint.id)
+
+    def _release(self, identity: int) -> None:
+        if identity:
+            self._identities.release(identity)
 
 
 def told(before: Endpoint | None, after: Endpoint) -> str:

@@ -1,11 +1,13 @@
 """The state as it was, rebuilt from records, and the kernel made to agree with it.
 
 Forwarding and policy went on while the agent was away. Nothing is taken from the kernel but one fact: which slot
-an identity had, because the endpoint entries there still point to it."""
+an identity had, because the entries there still point to it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 import structlog
 from immutables import Map
@@ -18,51 +20,125 @@ from agent.settings import Settings
 from agent.slots import Slots
 from agent.state import RESERVED, State
 from agent.step import begin, step
+from agent.stored_rules import Found, last_rules
 from datapath.tables import Datapath
 from driver.hostfacts import HostFacts
-from model.errors import CiliateError
+from model.endpoint import Endpoint, EndpointState
+from model.errors import CiliateError, Exhausted
+from model.identity import Reserved, is_cluster
+from model.labels import Labels
+from model.network import Network
 from policy.repository import Repository
 from policy.resolve import Enforcement
 from policy.selections import Selections
 from store.local import LocalStore
+from store.policies import PolicyStore
 
 log = structlog.get_logger("restore")
 
 
-def remembered_slots(datapath: Datapath) -> dict[int, int]:
-    """identity -> slot, as the kernel's endpoint entries have it. Where two identities claim one slot neither is
-    believed."""
-    slots = {entry.identity: entry.policy for _, entry in datapath.endpoints.items() if entry.policy}
-    users = list(slots.values())
-    return {identity: slot for identity, slot in slots.items() if users.count(slot) == 1}
+@dataclass(frozen=True, slots=True)
+class KnownSlots:
+    """`of`: identity -> slot, where the kernel is clear about it. `pointed`: every slot that any entry points to: none
+    of them may get another's policy before those entries are put right."""
+
+    of: Mapping[int, int]
+    pointed: frozenset[int]
+
+
+def known_slots(datapath: Datapath) -> KnownSlots:
+    """Where two identities claim one slot, or one identity has two, none of it is believed."""
+    claims = {(entry.identity, entry.policy) for _, entry in datapath.endpoints.items() if entry.policy}
+    pointed = {entry.policy for _, entry in datapath.ipcache.items() if entry.policy}
+    pointed.update(slot for _, slot in claims)
+    identities, slots = Counter(identity for identity, _ in claims), Counter(slot for _, slot in claims)
+    clear = {identity: slot for identity, slot in claims if identities[identity] == slots[slot] == 1}
+    return KnownSlots(clear, frozenset(pointed))
+
+
+def living_endpoints(
+    records: LocalStore,
+    networks: Mapping[str, Network],
+    present: Mapping[str, int],
+    allocate: Callable[[Labels], int],
+) -> list[Endpoint]:
+    """The recorded endpoints, each with the identity that its labels have in the store, and that counted. `present`:
+    our interfaces, name -> ifindex; after the host's own restart there is none of those recorded, and their
+    numbers are others'. What makes no sense any more is put right in the records too."""
+    endpoints = []
+    for recorded in records.endpoints().values():
+        endpoint = recorded
+        if endpoint.network_id not in networks:
+            log.warning("the record of an endpoint without a network is removed", endpoint=endpoint.docker_id)
+            records.remove_endpoint(endpoint.docker_id)
+            continue
+        if endpoint.ifindex and present.get(endpoint.ifname) != endpoint.ifindex:
+            endpoint = endpoint.unlinked()
+        elif is_cluster(endpoint.identity):
+            try:
+                endpoint = replace(endpoint, identity=allocate(endpoint.labels))
+            except CiliateError as error:
+                log.warning(
+                    "an endpoint waits for an identity", endpoint=endpoint.docker_id, reason=str(error)
+                )
+                endpoint = replace(
+                    endpoint,
+                    identity=int(Reserved.INIT),
+                    labels=Labels(),
+                    state=EndpointState.WAITING_FOR_LABELS,
+                )
+        if endpoint != recorded:
+            records.put_endpoint(endpoint)
+        endpoints.append(endpoint)
+    return endpoints
 
 
 def restored_state(
-    settings: Settings, records: LocalStore, repository: Repository, host: HostFacts, slots: dict[int, int]
+    settings: Settings,
+    networks: Collection[Network],
+    endpoints: Collection[Endpoint],
+    repository: Repository,
+    host: HostFacts,
+    slots: KnownSlots,
 ) -> State:
-    """Raises nothing for a record that makes no sense any more: it is left out, and said so in the log."""
+    """An endpoint that the state refuses is left out, and said so in the log."""
     state = State(
         enforcement=Enforcement(settings.policy_enforcement),
         selections=Selections(identities=Map(RESERVED)),
-        slots=Slots.without(slots.values()),
-        remembered=Map(slots),
+        slots=Slots.without(slots.pointed),
+        remembered=Map(slots.of),
     )
     state = begin(state, (settings.pool, settings.pool6))
     state, _ = step(state, HostChanged(host))
     state, _ = step(state, PolicyResolved(resolve_all(state, repository)))
-    events: list[Event] = [NetworkPut(network) for network in records.networks().values()]
-    events += [EndpointPut(endpoint) for endpoint in records.endpoints().values()]
+    events: list[Event] = [*map(NetworkPut, networks), *map(EndpointPut, endpoints)]
     for event in events:
         try:
             state, _ = step(state, event)
         except CiliateError as error:
             log.warning("a record is left out", reason=str(error))
-    kept = [(identity, slot) for identity, slot in slots.items() if identity in state.subjects]
-    unclaimed = set(slots.values()) - {slot for _, slot in kept}
     freed = state.slots
-    for slot in unclaimed:
+    for slot in slots.pointed - {subject.slot for subject in state.subjects.values()}:
         freed = freed.give_back(slot)
-    return replace(state, slots=freed, remembered=Map(kept))
+    return replace(state, slots=freed, remembered=Map())
+
+
+def restore(
+    datapath: Datapath, build: Callable[[Repository], State], found: Found, last: PolicyStore
+) -> tuple[State, Found]:
+    """Brings a state with the rules found into force; where they do not fit into the kernel, with those that were
+    in force last. `build` makes the state for rules. Answers what is in force."""
+    try:
+        state = build(found.repository)
+        repair(datapath, state)
+    except Exhausted as error:
+        fitting = None if found.problem else last_rules(last, str(error))
+        if fitting is None:
+            raise
+        log.error("the newest rules do not fit into the kernel", error=str(error))
+        state, found = build(fitting.repository), fitting
+        repair(datapath, state)
+    return state, found
 
 
 def repair(datapath: Datapath, state: State) -> None:

@@ -1,112 +1,202 @@
 """The rules: taken in over REST, kept in the store, brought into force by the store's watch.
 
 One way in: a PUT writes the store and returns; this node, like every other, acts on the watch. So what is in force is
-always what is stored, and a writer who wants to know when waits for the revision."""
+always what is stored, and a writer who wants to know when waits for the revision. Where what is stored cannot be
+realized, the rules before it stay in force; a copy of them is kept by the node, because a start needs rules too."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
-import yaml
 
+from agent.documents import parse
 from agent.events import Event, PolicyResolved
 from agent.loop import Loop
-from agent.resolution import resolve_all
+from agent.resolution import Resolution, resolve_all
+from agent.room import Room
 from agent.state import State
-from model.errors import CiliateError, Conflict, InvalidInput, Unavailable
+from agent.stored_rules import Found, keep_rules, repository_of
+from identity.cidr import CidrIdentities
+from model.errors import CiliateError, Conflict, InvalidInput, NotFound, Unavailable
 from model.labels import Labels
 from policy.repository import Repository
 from policy.rule import Rule
 from policy.schema import dump_rules, load_rules
-from store.policies import UNNAMED, PolicyStore
+from store.keys import name as key_part
+from store.policies import UNNAMED, PolicyStore, PolicyWatch, RuleSet
 
 log = structlog.get_logger("policy")
 
 _ATTEMPTS = 20
+_TICK_SECONDS = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+"""Seconds until what failed is tried again."""
+
+_REALIZE_SECONDS = 60.0
+
+Change = Callable[[Repository], Repository]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What was worked out for rules just before they were stored. Good while `cidrs` are the prefixes known."""
+
+    documents: Mapping[str, tuple[Mapping[str, Any], ...]]
+    cidrs: CidrIdentities
+    resolution: Resolution
 
 
 class Rules:
-    """`revision` counts every change of the rules since the store was made: it is the store's own index, so it
-    only grows, and survives a restart."""
+    """`revision` is the store's own index of the newest change that is in force: it only grows, and survives a
+    restart. `last`: where the node keeps what is in force; `watch` tells of what is stored."""
 
-    def __init__(self, loop: Loop[State, Event], store: PolicyStore) -> None:
+    def __init__(
+        self,
+        loop: Loop[State, Event],
+        store: PolicyStore,
+        last: PolicyStore,
+        watch: PolicyWatch,
+        room: Room | None = None,
+    ) -> None:
         self._loop = loop
         self._store = store
+        self._last = last
+        self._watch = watch
+        self._room = room or Room()
+        self._writing = threading.Lock()
+        self._prepared: _Prepared | None = None
         self._realized = threading.Condition()
         self._revision = 0
-        self.error = ""
-        """Why the newest rules are not in force; empty when they are."""
-        self._stop = threading.Event()
+        self._failed = 0
+        self._failure: Exception | None = None
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="policy", daemon=True)
 
-    def start(self, revision: int) -> None:
-        """`revision`: what is in force already."""
-        self._revision = revision
+    def start(self, found: Found) -> None:
+        """`found` is in force."""
+        self._revision = found.revision
+        if found.problem:
+            self._failed, self._failure = found.revision, Unavailable(found.problem)
         self._thread.start()
 
     def stop(self) -> None:
-        self._stop.set()
+        """Who waits is told so."""
+        self._stopping.set()
+        self._watch.close()
+        with self._realized:
+            self._realized.notify_all()
 
     @property
     def revision(self) -> int:
         return self._revision
 
+    @property
+    def problem(self) -> str:
+        """Why the newest rules are not in force; empty when they are."""
+        failure = self._failure
+        return f"the newest rules are not in force: {failure}" if failure is not None else ""
+
     def show(self, labels: Sequence[str], revision: int, wait: float) -> dict[str, Any]:
+        """The rules in force; with labels, those that carry all of them."""
         self._wait(revision, wait)
-        rules = self._loop.state.repository.rules()
-        if labels:
-            rules = self._loop.state.repository.with_labels(_labels(labels))
-        return {"policy": dump_rules(rules), "revision": self._revision}
+        shown, repository = self._revision, self._loop.state.repository
+        rules = repository.with_labels(Labels.parse(labels)) if labels else repository.rules()
+        return {"policy": dump_rules(rules), "revision": shown}
+
+    def show_named(self, name: str) -> dict[str, Any]:
+        shown, repository = self._revision, self._loop.state.repository
+        if name not in repository.named:
+            raise NotFound(f"no rules named {name!r} are in force", path="name", hint=_names(repository))
+        return {"policy": dump_rules(repository.named[name]), "revision": shown}
 
     def put(
         self, body: bytes, mimetype: str, *, replace: Sequence[str], wait: float, dry_run: bool
     ) -> dict[str, Any]:
+        """Adds rules; `replace`: in place of those that carry all of these labels."""
         rules = load_rules(parse(body, mimetype))
-        doomed = _labels(replace) if replace else None
+        doomed = Labels.parse(replace) if replace else None
 
         def change(repository: Repository) -> Repository:
             return repository.add(rules) if doomed is None else repository.replace_with_labels(doomed, rules)
 
+        return self._put(UNNAMED, rules, change, wait=wait, dry_run=dry_run)
+
+    def put_named(
+        self, name: str, body: bytes, mimetype: str, *, wait: float, dry_run: bool
+    ) -> dict[str, Any]:
+        """Replaces the set of this name as a whole."""
+        _check_name(name)
+        rules = load_rules(parse(body, mimetype))
+        return self._put(
+            name, rules, lambda repository: repository.set_named(name, rules), wait=wait, dry_run=dry_run
+        )
+
+    def delete(self, labels: Sequence[str], wait: float) -> dict[str, Any]:
+        """Those without a name that carry all of these labels; without labels, all without a name."""
+        doomed = Labels.parse(labels)
+        revision, before, after = self._change(UNNAMED, lambda repository: repository.delete(doomed))
+        self._wait(revision, wait)
+        return {"revision": revision, "deleted": len(before.unnamed) - len(after.unnamed)}
+
+    def delete_named(self, name: str, wait: float) -> dict[str, Any]:
+        """No error if there is none: to be repeated at will."""
+        _check_name(name)
+        revision, before, _ = self._change(name, lambda repository: repository.delete_named(name))
+        self._wait(revision, wait)
+        return {"revision": revision, "deleted": len(before.named.get(name, ()))}
+
+    def _put(
+        self, name: str, rules: tuple[Rule, ...], change: Change, *, wait: float, dry_run: bool
+    ) -> dict[str, Any]:
         if dry_run:
-            change(self._loop.state.repository)
+            state = self._loop.state
+            self._room.check(state, resolve_all(state, change(repository_of(self._store.all()))))
             return {"policy": dump_rules(rules), "revision": self._revision}
-        revision, _ = self._change(change)
+        revision, _, _ = self._change(name, change)
         self._wait(revision, wait)
         return {"policy": dump_rules(rules), "revision": revision}
 
-    def delete(self, labels: Sequence[str], wait: float) -> dict[str, Any]:
-        doomed = _labels(labels)
-        before = 0
-
-        def change(repository: Repository) -> Repository:
-            nonlocal before
-            before = len(repository.rules())
-            return repository.delete(doomed)
-
-        revision, after = self._change(change)
-        self._wait(revision, wait)
-        return {"revision": revision, "deleted": before - after}
-
-    def _change(self, change: Any) -> tuple[int, int]:
-        """Read, change, compare and set: a writer that another overtook tries again. Returns the revision and how
-        many rules there are now."""
-        for _ in range(_ATTEMPTS):
-            stored = self._store.get(UNNAMED)
-            rules = load_rules(list(stored.rules)) if stored else ()
-            changed = change(Repository().add(rules))
-            try:
-                revision = self._store.put(
-                    UNNAMED, dump_rules(changed.rules()), index=stored.index if stored else 0
-                )
-            except Conflict:
-                continue
-            return revision, len(changed.rules())
+    def _change(self, name: str, change: Change) -> tuple[int, Repository, Repository]:
+        """Read, change, compare and set: a writer that another overtook tries again. Returns the revision and the
+        rules before and after. Raises Exhausted for rules that do not fit into the kernel, and stores nothing."""
+        with self._writing:
+            for _ in range(_ATTEMPTS):
+                sets = self._store.all()
+                index = sets[name].index if name in sets else 0
+                before = repository_of(sets)
+                after = change(before)
+                if after == before:
+                    return index or self._revision, before, after
+                rules = after.unnamed if name == UNNAMED else after.named.get(name)
+                documents = None if rules is None else tuple(dump_rules(rules))
+                self._prepare(sets, name, after, documents)
+                try:
+                    if documents is not None:
+                        return self._store.put(name, documents, index=index), before, after
+                    return self._store.delete(name, index=index or None), before, after
+                except Conflict:
+                    continue
         raise Unavailable("others keep changing the rules", hint="try again")
+
+    def _prepare(
+        self,
+        sets: Mapping[str, RuleSet],
+        name: str,
+        repository: Repository,
+        documents: tuple[Mapping[str, Any], ...] | None,
+    ) -> None:
+        state = self._loop.state
+        resolution = resolve_all(state, repository)
+        self._room.check(state, resolution)
+        after = {other: found.rules for other, found in sets.items() if other != name}
+        if documents is not None:
+            after[name] = documents
+        self._prepared = _Prepared(after, state.cidrs, resolution)
 
     def _wait(self, revision: int, seconds: float) -> None:
         if not seconds:
@@ -114,84 +204,92 @@ class Rules:
         deadline = time.monotonic() + seconds
         with self._realized:
             while self._revision < revision:
+                if self._failure is not None and self._failed >= revision:
+                    raise _not_in_force(self._failure)
                 left = deadline - time.monotonic()
-                if left <= 0 or self.error:
+                if self._stopping.is_set():
+                    raise Unavailable(f"revision {revision} is stored; the agent is stopping")
+                if left <= 0:
                     raise Unavailable(
-                        self.error or f"revision {revision} is stored, but not in force after {seconds:g} s",
-                        hint="it comes into force as soon as this node gets to it; see `ciliate status`",
+                        f"revision {revision} is not in force after {seconds:g} s",
+                        hint="if it exists, it comes into force as soon as this node gets to it; "
+                        "see `ciliate status`",
                     )
                 self._realized.wait(left)
 
     def _follow(self) -> None:
-        watch = self._store.watch(self._revision)
-        while not self._stop.is_set():
+        """Survives everything: what fails is tried again, and what was in force stays so."""
+        wanted, pause = self._revision, _FIRST_PAUSE
+        if self._failure is None:
+            pause = 0.0
+            self._keep()
+        while not self._stopping.is_set():
             try:
-                change = watch.next(timeout=1.0)
-                if change is None:
+                change = self._watch.next(timeout=pause or _TICK_SECONDS)
+                if change is not None:
+                    wanted = max(wanted, change.index)
+                elif not pause or self._stopping.is_set():
                     continue
-                self.error = ""
-                self.apply(change.index)
-            except CiliateError as error:
-                log.error("the newest rules are not in force", error=str(error))
-                self.error = str(error)
-            with self._realized:
-                self._realized.notify_all()
+                self._apply(wanted)
+                pause = 0.0
+            except Exception as error:
+                pause = min(max(_FIRST_PAUSE, 2 * pause), _LONGEST_PAUSE)
+                self._fail(wanted, error)
+                self._stopping.wait(_FIRST_PAUSE)
 
-    def apply(self, revision: int) -> None:
+    def _apply(self, wanted: int) -> None:
         """Bring what is stored into force. The rules in force stay so until all is in place."""
-        repository = stored_rules(self._store)
-        self._loop.call(PolicyResolved(resolve_all(self._loop.state, repository)), timeout=60.0)
+        sets = self._store.all()
+        revision = max([wanted, *(found.index for found in sets.values())])
+        prepared, state = self._prepared, self._loop.state
+        documents = {name: found.rules for name, found in sets.items()}
+        if prepared is not None and prepared.cidrs is state.cidrs and prepared.documents == documents:
+            resolution = prepared.resolution
+        else:
+            resolution = resolve_all(state, repository_of(sets))
+        self._loop.call(PolicyResolved(resolution), timeout=_REALIZE_SECONDS)
+        self._prepared = None
         with self._realized:
-            self._revision = revision
+            self._revision, self._failure = max(self._revision, revision), None
+            self._realized.notify_all()
+        self._keep()
+
+    def _keep(self) -> None:
+        try:
+            keep_rules(self._loop.state.repository, self._last)
+        except CiliateError as error:
+            log.warning("no copy of the rules in force is kept", error=str(error))
+
+    def _fail(self, revision: int, error: Exception) -> None:
+        with self._realized:
+            is_news = str(self._failure) != str(error)
+            self._failed, self._failure = revision, error
+            self._realized.notify_all()
+        if not is_news or self._stopping.is_set():
+            return
+        if isinstance(error, CiliateError):
+            log.error("the newest rules are not in force", error=str(error))
+        else:
+            log.exception("the newest rules are not in force")
 
 
-def stored_rules(store: PolicyStore) -> Repository:
-    """All sets, as one repository."""
-    repository = Repository()
-    for name, stored in sorted(store.all().items()):
-        rules: tuple[Rule, ...] = load_rules(list(stored.rules))
-        repository = repository.add(rules) if name == UNNAMED else repository.set_named(name, rules)
-    return repository
+def _not_in_force(failure: Exception) -> CiliateError:
+    kind = type(failure) if isinstance(failure, CiliateError) else Unavailable
+    return kind(
+        f"the rules are stored, but not in force: {getattr(failure, 'message', failure)}",
+        hint="the rules before them stay in force; "
+        + (getattr(failure, "hint", "") or "see `ciliate status` and the agent's log"),
+    )
 
 
-def _labels(texts: Sequence[str]) -> Labels:
-    return Labels.parse(texts)
-
-
-def parse(body: bytes, mimetype: str) -> Any:
-    """JSON or YAML to Python. A key that stands twice is an error: the second would silently win."""
-    if not body.strip():
-        raise InvalidInput("the body is empty", hint="send a list of rules, as JSON or YAML")
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
-    try:
-        if "yaml" in mimetype or text.lstrip()[:1] not in "[{":
-            return yaml.load(text, _UniqueKeys)
-        return json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
+def _check_name(name: str) -> None:
+    key_part(name, "name")
+    if name == UNNAMED:
         raise InvalidInput(
-            f"line {error.lineno}, column {error.colno}: {error.msg}", hint="not JSON"
-        ) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise InvalidInput(f"{where}{getattr(error, 'problem', None) or error}", hint="not YAML") from error
-    except RecursionError as error:
-        raise InvalidInput("the body is nested too deeply") from error
+            f"{UNNAMED!r} is where rules without a name are kept", path="name", hint="use /v1/policy"
+        )
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        twice = next(key for key, _ in pairs if [name for name, _ in pairs].count(key) > 1)
-        raise InvalidInput(f"{twice!r} stands twice in one object", hint="keep one of them")
-    return members
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        return _unique(
-            [(self.construct_object(key), None) for key, _ in node.value]
-        ) and super().construct_mapping(node, deep)
+def _names(repository: Repository) -> str:
+    known = ", ".join(sorted(repository.named))
+    return f"there are {known}" if known else "there are no named rules"

@@ -51,8 +51,8 @@ class State:
     prepared: int = 0
     """The last slot that is known to have a map, be it empty."""
     remembered: Map[int, int] = field(default_factory=Map)
-    """Slots that identities had before a restart: they must keep them, because endpoint entries in the kernel
-    point there while everything else is being put back."""
+    """While a state is being restored: the slots that identities had. They must keep them, because entries in the
+    kernel point there until all is put back."""
 
     def select(self, selector: Selector) -> Collection[int]:
         return self.selections.select(selector)

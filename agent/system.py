@@ -64,7 +64,7 @@ class System:
     def health(self) -> Text:
         state = self.state
         engine = self.containers.state
-        problems = [problem for problem in (self.rules.error, *self.lost) if problem]
+        problems = [problem for problem in (self.rules.problem, self.loop.problem, *self.lost) if problem]
         warnings = [
             {"kind": "PROBLEM", "text": problem, "hint": "see the agent's log"} for problem in problems
         ]

@@ -25,12 +25,13 @@ from agent.loading import Loading, finish_loader
 from agent.loop import Loop
 from agent.operations import realize
 from agent.realm import AgentRealm
-from agent.restore import remembered_slots, repair, restored_state
-from agent.rules import Rules, stored_rules
+from agent.restore import known_slots, living_endpoints, repair, restore, restored_state
+from agent.rules import Rules
 from agent.serving import THREADS
 from agent.settings import Settings
 from agent.state import State
 from agent.step import step
+from agent.stored_rules import find_rules
 from agent.system import System
 from datapath.attach import ContainerPrograms, attach
 from datapath.kernel import KernelDatapath
@@ -53,7 +54,6 @@ from ipam_driver import api as ipam_api
 from ipam_driver.claims import Claims, ClusterPool
 from ipam_driver.ipam import Ipam
 from ipam_driver.subnets import overlap
-from model.identity import is_cluster
 from model.network import IPNetwork
 from store.identities import IdentityAllocator
 from store.keys import Keys
@@ -70,7 +70,7 @@ def build(settings: Settings, loading: Loading) -> System:
     node = SqliteStore(settings.state_dir / "node.db")
     keys, records = Keys(settings.cluster), LocalStore(node)
     identities = IdentityAllocator(cluster, keys, settings.node)
-    policies = PolicyStore(cluster, keys)
+    policies, last_policies = PolicyStore(cluster, keys), PolicyStore(node, keys)
 
     links = Links()
     acceptance = Acceptance()
@@ -81,9 +81,15 @@ def build(settings: Settings, loading: Loading) -> System:
     program = finish_loader(loading)
     datapath = KernelDatapath(settings.bpf_root)
     programs = ContainerPrograms.open(settings.bpf_root)
-    repository, revision = stored_rules(policies), _newest(policies)
-    state = restored_state(settings, records, repository, view.facts, remembered_slots(datapath))
-    repair(datapath, state)
+    watch = policies.watch()
+    slots, known = known_slots(datapath), records.networks()
+    endpoints = living_endpoints(records, known, links.present(), identities.allocate)
+    state, found = restore(
+        datapath,
+        lambda rules: restored_state(settings, known.values(), endpoints, rules, view.facts, slots),
+        find_rules(watch, last_policies),
+        last_policies,
+    )
 
     loop: Loop[State, Event] = Loop(
         state,
@@ -94,9 +100,6 @@ def build(settings: Settings, loading: Loading) -> System:
     loop.start()
     loop.call(SlotsWanted())
     relay.connect(loop)
-    for endpoint in state.endpoints.values():
-        if is_cluster(endpoint.identity):
-            identities.allocate(endpoint.labels)
 
     journal = Journal()
     realm = AgentRealm(loop, records, identities, journal)
@@ -138,9 +141,9 @@ def build(settings: Settings, loading: Loading) -> System:
         lambda: [status.pool for status in ipam.pools()],
         ipam.reconcile,
     )
-    rules = Rules(loop, policies)
-    rules.start(revision)
-    housekeeping = Housekeeping(loop, datapath, identities)
+    rules = Rules(loop, policies, last_policies, watch)
+    rules.start(found)
+    housekeeping = Housekeeping(loop, datapath, identities, lambda: view.facts)
     housekeeping.start()
     reconciler.start()
 
@@ -168,10 +171,10 @@ def build(settings: Settings, loading: Loading) -> System:
             rest_threads=THREADS // 2,
         ),
         closing=[
+            rules.stop,
             reconciler.close,
             networks.close,
             housekeeping.stop,
-            rules.stop,
             view.close,
             loop.stop,
             ports.close,
@@ -200,11 +203,6 @@ class _HostRelay:
 
     def connect(self, loop: Loop[State, Event]) -> None:
         self._loop = loop
-
-
-def _newest(policies: PolicyStore) -> int:
-    """The revision of the stored rules."""
-    return max((stored.index for stored in policies.all().values()), default=0)
 
 
 def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:

@@ -6,6 +6,7 @@ nothing behind. Each ends within 5 s, because everything it waits for has a limi
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,6 @@ from driver.realm import Realm
 from driver.schema import EndpointRequest, NetworkRequest
 from model.endpoint import Endpoint, EndpointState
 from model.errors import CiliateError, Conflict, InvalidInput, NotFound, Unsupported
-from model.identity import Reserved
 from model.labels import Labels
 from model.network import FLAT, IPAddress, IPNetwork, Network
 
@@ -84,6 +84,12 @@ class Networks:
         self._networks_lock = threading.Lock()
         self._endpoint_locks = NamedLocks()
         self._sandboxes: dict[str, str] = {}
+        self._last_change = 0.0
+
+    @property
+    def last_change(self) -> float:
+        """When an endpoint last came or went, by time.monotonic()."""
+        return self._last_change
 
     def restore(self) -> list[str]:
         """At start: go on with what is recorded, and make the host agree with it. Answers a sentence for each
@@ -100,7 +106,7 @@ class Networks:
                 linked.append(endpoint)
             else:
                 # The host was restarted, or the link was removed: Docker makes it anew or forgets it.
-                self._realm.put_endpoint(_unlinked(endpoint))
+                self._realm.put_endpoint(endpoint.unlinked())
         subnets = [subnet for network in networks.values() for subnet in network.subnets]
         try:
             lost += self._ports.start(subnets, linked)
@@ -130,6 +136,8 @@ class Networks:
             known = self._realm.networks()
             _check_overlap(request, known.values())
             spanning = [network for network in known.values() if network.id == options.id]
+            identity = FLAT_ID if flat else options.id or request.network_id
+            _check_enforcement(request, identity, options.enforcement_always, known.values())
             if flat:
                 number = FLAT
             elif spanning:
@@ -138,7 +146,7 @@ class Networks:
                 number = self._realm.new_network_number()
             network = Network(
                 docker_id=request.network_id,
-                id=FLAT_ID if flat else options.id or request.network_id,
+                id=identity,
                 number=number,
                 subnets=request.subnets,
                 internal=options.internal,
@@ -186,6 +194,7 @@ class Networks:
                 raise InvalidInput(f"{address} is not in a subnet of the network", path="Interface.Address")
         mac = checked_mac(request.mac) if request.mac else endpoint_mac(request.endpoint_id, request.ipv4)
         self._drop_holders(request, addresses)
+        self._last_change = time.monotonic()
         with self._endpoint_locks.held(request.endpoint_id):
             again = self._realm.endpoints().get(request.endpoint_id)
             self._realm.put_endpoint(
@@ -204,6 +213,7 @@ class Networks:
 
     def delete_endpoint(self, endpoint_id: str) -> None:
         """No error if it is not known."""
+        self._last_change = time.monotonic()
         with self._endpoint_locks.held(endpoint_id):
             endpoint = self._realm.endpoints().get(endpoint_id)
             if endpoint is not None:
@@ -247,7 +257,7 @@ class Networks:
             if endpoint is None:
                 return
             self._ports.revoke(endpoint)
-            self._realm.put_endpoint(_unlinked(endpoint))
+            self._realm.put_endpoint(endpoint.unlinked())
             if endpoint.ifindex:
                 self._pool.retire(endpoint.ifindex)
             self._sandboxes.pop(endpoint_id, None)
@@ -341,8 +351,7 @@ class Networks:
         return found.endpoint
 
     def _put(self, endpoint: Endpoint) -> None:
-        """With the identity of its labels. Asked for only now, because an identity that is asked for is held until
-        an endpoint has it."""
+        """With the identity of its labels."""
         if endpoint.state is EndpointState.READY:
             endpoint = replace(endpoint, identity=self._realm.identify(endpoint.labels))
         self._realm.put_endpoint(endpoint)
@@ -384,22 +393,6 @@ class Networks:
         self._pool.keep_ready(bool(networks))
 
 
-def _unlinked(endpoint: Endpoint) -> Endpoint:
-    """As it was before its Join."""
-    return replace(
-        endpoint,
-        ifname="",
-        ifindex=0,
-        container_id="",
-        container_name="",
-        labels=Labels(),
-        info_labels=Labels(),
-        identity=int(Reserved.INIT),
-        state=EndpointState.CREATED,
-        ports=(),
-    )
-
-
 def _check_subnets(request: NetworkRequest, internal: bool, mtu: int) -> None:
     if not request.subnets:
         raise InvalidInput("the network has no subnet", hint="use --ipam-driver ciliate, or give --subnet")
@@ -430,6 +423,21 @@ def _check_overlap(request: NetworkRequest, known: Iterable[Network]) -> None:
                         path="--subnet",
                         hint="choose another subnet",
                     )
+
+
+def _check_enforcement(
+    request: NetworkRequest, identity: str, always: bool, known: Iterable[Network]
+) -> None:
+    """What decides about an identity cannot differ between networks that share it."""
+    for network in known:
+        is_other = network.docker_id != request.network_id and network.id == identity
+        if is_other and network.enforcement_always is not always:
+            raise Conflict(
+                f"network {network.name or network.docker_id[:12]}, which is one with this, "
+                f"{'has' if network.enforcement_always else 'has not'} enforcement=always",
+                path="ciliate.enforcement",
+                hint="give both the same",
+            )
 
 
 def _overlap(one: IPNetwork, other: IPNetwork) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -66,3 +66,18 @@ class Endpoint:
     def prefixes(self) -> tuple[IPNetwork, ...]:
         """The addresses, as prefixes of whole length."""
         return tuple(ip_network(address) for address in self.addresses)
+
+    def unlinked(self) -> Endpoint:
+        """As it was before its Join."""
+        return replace(
+            self,
+            ifname="",
+            ifindex=0,
+            container_id="",
+            container_name="",
+            labels=Labels(),
+            info_labels=Labels(),
+            identity=int(Reserved.INIT),
+            state=EndpointState.CREATED,
+            ports=(),
+        )
