@@ -98,6 +98,8 @@ class AgentRealm:
         with self._lock:
             replaced = self._counted.get(endpoint.docker_id)
             self._counted[endpoint.docker_id] = _Counted(endpoint.id, identity)
+            if replaced is not None and replaced.number != endpoint.id:
+                self._taken.discard(replaced.number)
         if replaced is not None:
             self._release(replaced.identity)
         self._journal.write(endpoint.docker_id, told(before, endpoint))
