@@ -35,8 +35,8 @@ CLOSED = (Owner.UNMANAGED, Owner.POOL)
 
 @dataclass(frozen=True, slots=True)
 class Changes(Generic[E]):
-    """`narrowing`: some address may mean somebody else than before, so that verdicts of old are void. Only an endpoint
-    that takes a free address does not count: nobody could talk to that address until then."""
+    """`narrowing`: some address that was somebody's, be it the world's, may be another's now, so that verdicts of
+    old are void. One that was a pool's and nobody's had none: who is unknown is denied everything."""
 
     puts: Mapping[IPNetwork, E] = field(default_factory=dict)
     deletes: tuple[IPNetwork, ...] = ()
@@ -134,12 +134,20 @@ class Ipcache(Generic[E]):
             all_claims = all_claims.set(prefix, after) if after else _without(all_claims, prefix)
             if new == old:
                 continue
-            narrowing = narrowing or old is not None or min(after) is not Owner.ENDPOINT
+            narrowing = narrowing or self._decider(prefix) is not Owner.POOL
             if new is None:
                 deletes.append(prefix)
             else:
                 puts[prefix] = new
         return Ipcache(all_claims, closed, cidrs), Changes(puts, tuple(deletes), narrowing)
+
+    def _decider(self, prefix: IPNetwork) -> Owner | None:
+        """Who says what an address of this prefix is that no longer one holds. None: nobody, it is the world's."""
+        for length in range(prefix.prefixlen, -1, -1):
+            owners = self.claims.get(prefix.supernet(new_prefix=length))
+            if owners is not None:
+                return min(owners)
+        return None
 
 
 def _without(claims: Map[IPNetwork, Map[Owner, E]], prefix: IPNetwork) -> Map[IPNetwork, Map[Owner, E]]:

@@ -63,10 +63,11 @@ def fresh() -> State:
 
 
 def network(number: int, **options: bool) -> Network:
-    pool = ip_network(f"10.{number}.0.0/24")
-    return Network(
-        f"n{number}", f"n{number}", number + 2, (Subnet(pool, ip_address(f"10.{number}.0.1")),), **options
+    subnets = (
+        Subnet(ip_network(f"10.{number}.0.0/24"), ip_address(f"10.{number}.0.1")),
+        Subnet(ip_network(f"fd00:{number}::/64"), ip_address(f"fd00:{number}::1")),
     )
+    return Network(f"n{number}", f"n{number}", number + 2, subnets, **options)
 
 
 def endpoint(
@@ -78,7 +79,7 @@ def endpoint(
         network_id=f"n{in_network}",
         mac="02:42:00:00:00:01",
         ipv4=IPv4Address(f"10.{in_network}.0.{number + 5}"),
-        ipv6=IPv6Address(f"fd00::{number + (105 if moved else 5)}"),
+        ipv6=IPv6Address(f"fd00:{in_network}::{number + (105 if moved else 5)}"),
         ifindex=100 + number if linked else 0,
         labels=Labels.parse([f"container:role={role}", f"network:id=n{in_network}"]),
         identity=256 + ROLES.index(role) + 10 * in_network,

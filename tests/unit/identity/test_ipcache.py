@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from identity.ipcache import CLOSED, Changes, Ipcache, Owner
-from model.network import IPNetwork
+from model.network import IPAddress, IPNetwork
 
 POOL, INSIDE, BESIDE = ip_network("10.200.1.0/24"), ip_network("10.200.1.5/32"), ip_network("10.200.2.5/32")
 AROUND = ip_network("10.0.0.0/8")
@@ -30,17 +30,42 @@ def said(*claims: tuple[Owner, IPNetwork, str]) -> Ipcache[str]:
 def test_the_strongest_owner_decides_until_it_goes(strong: Owner, weak: Owner) -> None:
     cache = said((weak, INSIDE, "weak"))
     cache, changes = cache.put_many(strong, {INSIDE: "strong"})
-    assert changes == Changes({INSIDE: "strong"}, (), True)
+    assert changes == Changes({INSIDE: "strong"}, (), weak is not Owner.POOL)
     assert cache.put_many(weak, {INSIDE: "weaker"})[1] == Changes()
     cache, changes = cache.remove_many(strong, [INSIDE])
-    assert changes == Changes({INSIDE: "weak"}, (), True)
+    assert changes == Changes({INSIDE: "weak"}, (), strong is not Owner.POOL)
     cache, changes = cache.remove_many(weak, [INSIDE])
-    assert changes == Changes({}, (INSIDE,), True) and cache == Ipcache()
+    assert changes == Changes({}, (INSIDE,), weak is not Owner.POOL) and cache == Ipcache()
 
 
-def test_a_new_prefix_makes_no_verdict_void() -> None:
-    _, changes = said().put_many(Owner.ENDPOINT, {INSIDE: "web"})
-    assert changes == Changes({INSIDE: "web"}, (), False)
+@pytest.mark.parametrize(
+    "owner", [owner for owner in Owner if owner is not Owner.CIDR], ids=lambda owner: owner.name
+)
+def test_who_takes_a_free_address_of_a_pool_makes_no_verdict_void(owner: Owner) -> None:
+    """Nobody could talk to it until then."""
+    _, changes = said((Owner.POOL, POOL, "pool")).put_many(owner, {INSIDE: "new"})
+    assert changes == Changes({INSIDE: "new"}, (), False)
+
+
+@pytest.mark.parametrize("owner", Owner, ids=lambda owner: owner.name)
+@pytest.mark.parametrize("before", [None, Owner.CIDR, Owner.UNMANAGED, Owner.HOST], ids=str)
+def test_who_takes_an_address_of_somebody_else_makes_verdicts_void(
+    before: Owner | None, owner: Owner
+) -> None:
+    """Also of the world, and also without touching the entry that its address had until then."""
+    cache = said() if before is None else said((before, AROUND, "before"))
+    _, changes = cache.put_many(owner, {INSIDE: "new"})
+    assert changes.narrowing is (changes.puts != {}), "no rule says anything behind a bridge"
+    assert changes.puts or (before, owner) == (Owner.UNMANAGED, Owner.CIDR)
+
+
+def test_a_pool_inside_another_makes_no_verdict_void_and_one_in_the_world_does() -> None:
+    cache, changes = said().put_many(Owner.POOL, {AROUND: "all"})
+    assert changes.narrowing
+    cache, changes = cache.put_many(Owner.POOL, {POOL: "net"})
+    assert not changes.narrowing
+    _, changes = cache.remove_many(Owner.POOL, [POOL, AROUND])
+    assert not changes.narrowing
 
 
 def test_to_say_the_same_again_changes_nothing() -> None:
@@ -67,7 +92,7 @@ def test_a_pool_that_comes_takes_effect_from_rules_and_one_that_goes_gives_it_ba
     cache, changes = cache.put_many(Owner.POOL, {POOL: "pool"})
     assert changes == Changes({POOL: "pool"}, (INSIDE,), True)
     cache, changes = cache.remove_many(Owner.POOL, [POOL])
-    assert changes == Changes({INSIDE: "cidr"}, (POOL,), True)
+    assert changes == Changes({INSIDE: "cidr"}, (POOL,), False)
 
 
 def test_an_address_stays_closed_while_any_pool_holds_it() -> None:
@@ -120,6 +145,10 @@ Claims = dict[tuple[Owner, IPNetwork], str]
 
 
 def rebuilt(claims: Claims) -> dict[IPNetwork, str]:
+    return {prefix: entry for prefix, (_, entry) in decided(claims).items()}
+
+
+def decided(claims: Claims) -> dict[IPNetwork, tuple[Owner, str]]:
     """The rules of the table, applied to everything that was said, as plainly as can be."""
 
     def closed(prefix: IPNetwork) -> bool:
@@ -128,11 +157,34 @@ def rebuilt(claims: Claims) -> dict[IPNetwork, str]:
             for owner, other in claims
         )
 
-    found: dict[IPNetwork, str] = {}
+    found: dict[IPNetwork, tuple[Owner, str]] = {}
     for (owner, prefix), entry in sorted(claims.items(), key=lambda item: item[0][0], reverse=True):
         if owner is not Owner.CIDR or not closed(prefix):
-            found[prefix] = entry
+            found[prefix] = owner, entry
     return found
+
+
+ADDRESSES = [IPv4Address(bits << 29) for bits in range(8)] + [IPv6Address(bits << 126) for bits in range(4)]
+"""One of each of the smallest prefixes that are drawn."""
+
+Meaning = tuple[Owner, str] | None
+
+
+def meanings(claims: Claims) -> list[Meaning]:
+    """Whose each address is, and what: by the longest prefix, as a packet sees it."""
+    table = decided(claims)
+
+    def meaning(address: IPAddress) -> Meaning:
+        holding = [prefix for prefix in table if address in prefix]
+        return table[max(holding, key=lambda prefix: prefix.prefixlen)] if holding else None
+
+    return [meaning(address) for address in ADDRESSES]
+
+
+def loses_its_meaning(before: Meaning, after: Meaning) -> bool:
+    """Flows of that address were judged, and would be judged otherwise now."""
+    known = before is None or before[0] is not Owner.POOL
+    return known and (before and before[1]) != (after and after[1])
 
 
 def applied(table: dict[IPNetwork, str], changes: Changes[str]) -> dict[IPNetwork, str]:
@@ -152,7 +204,7 @@ def test_whatever_is_said_in_turn(
     table: dict[IPNetwork, str] = {}
     all_changes: Changes[str] = Changes()
     for owner, what in steps:
-        before = table
+        before, meant = table, meanings(claims)
         if isinstance(what, dict):
             cache, changes = cache.put_many(owner, what)
             claims |= {(owner, prefix): entry for prefix, entry in what.items()}
@@ -164,9 +216,10 @@ def test_whatever_is_said_in_turn(
         assert table == cache.effective() == rebuilt(claims)
         assert set(changes.deletes) <= before.keys()
         assert all(before.get(prefix) != entry for prefix, entry in changes.puts.items())
-        others = any(table.get(prefix) != entry for prefix, entry in before.items())
-        new = any(prefix not in before and (Owner.ENDPOINT, prefix) not in claims for prefix in table)
-        assert changes.narrowing is (others or new)
+        if any(map(loses_its_meaning, meant, meanings(claims))):
+            assert changes.narrowing
+        if changes.narrowing:
+            assert changes.puts or changes.deletes
         all_changes = all_changes.then(changes)
     assert applied({}, all_changes) == table
     assert cache == _from(claims.items()), "the way here leaves no trace"
