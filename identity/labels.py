@@ -45,15 +45,17 @@ _CHILD_JOB = re.compile(r"/(dispatch-([^/]+-)?[0-9]+-[0-9a-f]{8}|periodic-[0-9]+
 
 @dataclass(frozen=True, slots=True)
 class LabelFilter:
-    """Which labels of containers make an identity. Prefixes are matched against `source:key` and against the bare
-    key; the longest one that matches decides."""
+    """Which labels make an identity. A word is a prefix of `source:key`, or of the key alone, and then about
+    containers' own labels; the longest one that matches decides. Where none does, an image's labels are left out;
+    what an option gives or ciliate derives is taken in, and so are a container's own, unless words say which.
+    To take in an image's label a word has to name the source: no image gets in under a container's word."""
 
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = DEFAULT_EXCLUDES
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> LabelFilter:
-        """Of CILIATE_LABELS, in addition to the default. With any prefix to include, all else is left out."""
+        """Of CILIATE_LABELS, in addition to the default."""
         chosen = list(words)
         if "!" in chosen:
             raise InvalidInput("'!' excludes nothing", path="CILIATE_LABELS", hint="write !prefix")
@@ -61,24 +63,24 @@ class LabelFilter:
         return cls(tuple(word for word in chosen if not word.startswith("!")), DEFAULT_EXCLUDES + excludes)
 
     def keeps(self, label: Label) -> bool:
-        included = _longest(self.includes, label)
-        excluded = _longest(self.excludes, label)
+        included = _longest(self.includes, label, bare=label.source == CONTAINER)
+        excluded = _longest(self.excludes, label, bare=label.source in (CONTAINER, IMAGE))
         if included < 0 and excluded < 0:
-            return not self.includes
+            return label.source != IMAGE and not (label.source == CONTAINER and self.includes)
         return included >= excluded
 
 
-def _longest(prefixes: Iterable[str], label: Label) -> int:
-    """How much of the key the longest prefix that matches covers, -1 if none does. A source alone covers nothing."""
+def _longest(words: Iterable[str], label: Label, *, bare: bool) -> int:
+    """How much of the key the longest word that matches covers, -1 if none does. A source alone covers nothing.
+    `bare`: words without a source count too."""
     start = f"{label.source}:"
-    return max(
-        (
-            len(prefix) if label.key.startswith(prefix) else max(len(prefix) - len(start), 0)
-            for prefix in prefixes
-            if label.key.startswith(prefix) or f"{start}{label.key}".startswith(prefix)
-        ),
-        default=-1,
-    )
+    covered = [-1]
+    for word in words:
+        if word.startswith(start) and label.key.startswith(word.removeprefix(start)):
+            covered.append(len(word) - len(start))
+        elif bare and label.key.startswith(word):
+            covered.append(len(word))
+    return max(covered)
 
 
 def derive(
@@ -98,14 +100,15 @@ def derive(
     forged = tuple(key for key in own if split_source(key, default="")[0] in MADE_BY_CILIATE)
     believed = Labels.of(CONTAINER, {key: value for key, value in own.items() if key not in forged})
     given = network_labels | options
-    overruled = {label.key for label in given}
-    kept = [label for label in believed if label_filter.keeps(label) and label.key not in overruled]
-    shown = set(believed) - set(kept)
-    return (
-        Labels(kept) | given | derived(own) | Labels([Label("network", "id", network_id)]),
-        Labels(shown) | Labels.of(IMAGE, from_image),
-        forged,
+    overruled = {label.key for label in given if label_filter.keeps(label)}
+    said = believed | given | derived(own) | Labels.of(IMAGE, from_image)
+    kept = Labels(
+        label
+        for label in said
+        if label_filter.keeps(label) and not (label.source == CONTAINER and label.key in overruled)
     )
+    shown = Labels(label for label in said if label not in kept)
+    return kept | Labels([Label("network", "id", network_id)]), shown, forged
 
 
 def derived(own: Mapping[str, str]) -> Labels:
@@ -124,11 +127,16 @@ def _parent_job(job: str) -> str:
 
 def parse_user_labels(texts: Iterable[str]) -> Labels:
     """Labels set through the API: `[source:]key[=value]`, `container` when no source is named."""
-    labels = Labels(
+    listed = [
         replace(label, source=CONTAINER) if label.source == ANY else label
         for label in map(Label.parse, texts)
-    )
-    for label in labels:
+    ]
+    labels = Labels(listed)
+    for label in listed:
+        if label not in labels:
+            raise InvalidInput(
+                f"{label.source}:{label.key} has two values", path="labels", hint="keep one of them"
+            )
         if label.source in MADE_BY_CILIATE or label.source == IMAGE:
             raise InvalidInput(
                 f"{label}: only ciliate gives labels of the source {label.source!r}",

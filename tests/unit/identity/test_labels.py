@@ -167,7 +167,7 @@ def test_a_label_without_a_key_is_none() -> None:
         ("container: !app.version", {"app", "build"}),
         ("com.docker.compose.oneoff", {"com.docker.compose.oneoff"}),
         ("container:", {"app", "app.version", "build"}),
-        ("contain", {"app", "app.version", "build"}),
+        ("contain", set()),
         ("image:app", set()),
     ],
 )
@@ -178,13 +178,47 @@ def test_the_longest_word_decides(words: str, kept: set[str]) -> None:
     assert Story(container, words=words).identity == {f"container:{key}=1" for key in kept}
 
 
-def test_words_leave_alone_what_is_not_the_containers_own() -> None:
+def test_words_without_a_source_are_about_containers_own_labels() -> None:
     story = Story(
         {"com.docker.compose.service": "db", "com.hashicorp.nomad.task_name": "t", "app": "web"},
+        {"vendor": "x"},
         options=opt("role=ok"),
-        words="tier !network: !opt: !compose: !nomad:",
+        words="tier !role !service vendor",
     )
     assert story.identity == {"compose:service=db", "nomad:task=t", "opt:role=ok"}
+
+
+def test_a_word_with_a_source_takes_out_what_options_give_and_ciliate_derives() -> None:
+    """Say, one identity for all tasks of a group, to have fewer."""
+    story = Story(
+        {"com.hashicorp.nomad.task_group_name": "g", "com.hashicorp.nomad.task_name": "t", "role": "no"},
+        options=opt("role=ok", "stage=prod"),
+        words="!nomad:task !opt:role",
+    )
+    assert story.identity == {"nomad:group=g", "opt:stage=prod", "container:role=no"}
+    assert {"nomad:task=t", "opt:role=ok"} <= story.shown
+
+
+def test_the_network_identifies_whatever_the_words_say() -> None:
+    assert Story({"app": "web"}, words="!network: !network:id !container:").identity == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("", set()),
+        ("vendor", set()),
+        ("image:", {"image:vendor=x", "image:vendor.city=y"}),
+        ("image:vendor !image:vendor.city", {"image:vendor=x"}),
+        ("image:org.opencontainers.", {"image:org.opencontainers.image.title=z"}),
+    ],
+)
+def test_an_images_labels_identify_where_a_word_names_them_as_such(words: str, kept: set[str]) -> None:
+    """Selectors still have to write `image:` to mean them."""
+    image = {"vendor": "x", "vendor.city": "y", "org.opencontainers.image.title": "z"}
+    story = Story({}, image, words=words)
+    assert story.identity == kept
+    assert len(story.shown) == len(image) - len(kept)
 
 
 def test_a_word_that_says_nothing_is_refused() -> None:
@@ -200,6 +234,12 @@ def test_labels_set_by_hand() -> None:
         "opt:role=ok",
         "container:example.com:x",
     }
+
+
+def test_by_hand_one_value_for_each_label() -> None:
+    assert len(parse_user_labels(["app=web", "any:app=web"])) == 1
+    with pytest.raises(InvalidInput, match="container:app has two values"):
+        parse_user_labels(["app=web", "app=db"])
 
 
 @pytest.mark.parametrize("source", [*sorted(MADE_BY_CILIATE), "image"])
