@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,14 +63,12 @@ def test_while_the_agent_is_down_and_comes_back_traffic_and_policy_go_on(
     assert end() > 20
 
 
-def test_a_killed_worker_is_back_within_a_second_and_no_start_fails(own_host: Host, tmp_path: Path) -> None:
+def test_a_killed_worker_comes_back_and_no_start_fails(own_host: Host, tmp_path: Path) -> None:
     host = own_host
     end = held(host, "good", host.address("web", "n"), tmp_path / "held")
     for round in range(3):
         host.agent.kill("agent")
-        began = time.monotonic()
         host.start(f"during{round}", "--network", "n")
-        assert time.monotonic() - began < 5
         assert judged(host) == (True, False)
     assert end() > 20
     assert {f"during{round}" for round in range(3)} < set(host.endpoints())
