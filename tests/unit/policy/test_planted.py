@@ -1,0 +1,203 @@
+"""Would the comparison of rules and maps notice? Mistakes that policy engines have made, each made on purpose.
+
+A mistake is a way to make a node from rules; the search has to find rules and packets that give it away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, settings
+
+from model.flow import Direction
+from model.labels import Labels
+from policy.mapstate import ALLOW, DENY, PolicyEntry, PolicyKey
+from policy.repository import Repository
+from policy.resolve import Grants, resolve
+from policy.schema import load_rules
+from policy.selections import Selections
+from tests.unit.policy.drawing import (
+    CONTAINERS,
+    RESERVED,
+    SUBJECTS,
+    Case,
+    Document,
+    Node,
+    cases,
+    disagreement,
+    labels_of,
+    node_of,
+)
+
+
+def misread(change: Callable[[Document], None]) -> Callable[[Case], Node]:
+    """An engine that takes each element of each rule for another one."""
+
+    def make(case: Case) -> Node:
+        rules = deepcopy(case.rules)
+        for rule in rules:
+            for name in ("ingress", "ingressDeny", "egress", "egressDeny"):
+                for element in rule.get(name) or ():
+                    change(element)
+        return node_of(replace(case, rules=rules))
+
+    return make
+
+
+def except_forgotten(element: Document) -> None:
+    for cidr_set in (element.get("fromCIDRSet") or []) + (element.get("toCIDRSet") or []):
+        cidr_set.pop("except", None)
+
+
+def range_ends_early(element: Document) -> None:
+    for port in ports_of(element):
+        if port.get("endPort", 0) > int(port["port"]):
+            port["endPort"] -= 1
+
+
+def range_is_one_port(element: Document) -> None:
+    for port in ports_of(element):
+        port.pop("endPort", None)
+
+
+def any_is_tcp(element: Document) -> None:
+    for port in ports_of(element):
+        if port["port"] != "0" and port.get("protocol", "ANY") == "ANY":
+            port["protocol"] = "TCP"
+
+
+def empty_is_absent(element: Document) -> None:
+    for name in [name for name, value in element.items() if value == [] and name not in ("toPorts", "icmps")]:
+        del element[name]
+
+
+def no_port_is_any_port(element: Document) -> None:
+    if element.get("toPorts") and not any(part.get("ports") for part in element["toPorts"]):
+        element["toPorts"] = []
+
+
+def nothing_is_everything(element: Document) -> None:
+    if not element:
+        element["toPorts"] = [{"ports": [{"port": "0"}]}]
+
+
+def ports_of(element: Document) -> list[dict[str, Any]]:
+    return [port for part in element.get("toPorts") or () for port in part.get("ports") or ()]
+
+
+def maps_by(make: Callable[[Grants, Grants, int], dict[PolicyKey, PolicyEntry]]) -> Callable[[Case], Node]:
+    """An engine that makes an identity's entries from (its grants, everybody's, its number) in another way."""
+
+    def node(case: Case) -> Node:
+        right = node_of(case)
+        repository = Repository().add(load_rules(list(case.rules)))
+        identities = {**RESERVED, **CONTAINERS}
+        selections = Selections().with_identities(identities)
+        maps = {}
+        for subject in SUBJECTS:
+            policy = resolve(repository, labels_of(subject), mode=case.mode)
+            entries = {key: entry for key, entry in right.maps[subject].items() if key.identity not in identities}
+            for number in identities:
+                parts = [grants for peer, grants in policy.peers.items() if number in selections.select(peer)]
+                own = Grants(
+                    frozenset().union(*(part.allow for part in parts)),
+                    frozenset().union(*(part.deny for part in parts)),
+                )
+                entries |= make(own, policy.anybody, number)
+            maps[subject] = entries
+        return replace(right, maps=maps)
+
+    return node
+
+
+def narrower_allow_hides_deny(own: Grants, everybody: Grants, number: int) -> dict[PolicyKey, PolicyEntry]:
+    """Each place for itself: the longest match is then the narrowest rule, not the strongest."""
+    return {key(number, place): ALLOW for place in own.allow} | {key(number, place): DENY for place in own.deny}
+
+
+def allow_wins(own: Grants, everybody: Grants, number: int) -> dict[PolicyKey, PolicyEntry]:
+    return {key(number, place): DENY for place in own.deny} | {key(number, place): ALLOW for place in own.allow}
+
+
+def deny_forgotten(own: Grants, everybody: Grants, number: int) -> dict[PolicyKey, PolicyEntry]:
+    return {key(number, place): ALLOW for place in own.allow}
+
+
+def key(number: int, place: tuple[Direction, int, int, int]) -> PolicyKey:
+    direction, protocol, port, bits = place
+    return PolicyKey(direction, number, protocol, port, bits)
+
+
+def reply_direction(case: Case) -> Node:
+    """Ingress rules judge what leaves."""
+    right = node_of(case)
+    turned = {
+        subject: {replace(key, direction=Direction(1 - key.direction)): entry for key, entry in entries.items()}
+        for subject, entries in right.maps.items()
+    }
+    return replace(right, maps=turned)
+
+
+def stale_entries(case: Case) -> Node:
+    """Identity 256 came to be another's, and the entries of its first bearer stayed."""
+    right = node_of(case)
+    first = {
+        subject: {
+            replace(key, identity=256): entry for key, entry in entries.items() if key.identity == 258
+        }
+        for subject, entries in right.maps.items()
+    }
+    return replace(right, maps={subject: right.maps[subject] | first[subject] for subject in right.maps})
+
+
+def image_is_container(case: Case) -> Node:
+    """An image that calls itself web is taken for a container that is called so."""
+    believed = {
+        number: Labels(replace(label, source="container") if label.source == "image" else label for label in labels)
+        for number, labels in CONTAINERS.items()
+    }
+    return node_of(case, believed)
+
+
+def init_is_open(case: Case) -> Node:
+    right = node_of(case)
+    return replace(right, maps=right.maps | {5: {PolicyKey(direction): ALLOW for direction in Direction}})
+
+
+PLANTED: dict[str, Callable[[Case], Node]] = {
+    "deny order": maps_by(narrower_allow_hides_deny),
+    "allow over deny": maps_by(allow_wins),
+    "deny forgotten": maps_by(deny_forgotten),
+    "CIDR except": misread(except_forgotten),
+    "range boundary": misread(range_ends_early),
+    "range is one port": misread(range_is_one_port),
+    "ANY is TCP": misread(any_is_tcp),
+    "empty is absent": misread(empty_is_absent),
+    "no port is any port": misread(no_port_is_any_port),
+    "nothing is everything": misread(nothing_is_everything),
+    "image is container": image_is_container,
+    "reply direction": reply_direction,
+    "stale entry": stale_entries,
+    "init is open": init_is_open,
+}
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_is_found(mistake: str) -> None:
+    """`find` raises where it finds nothing."""
+    make = PLANTED[mistake]
+    case = find(
+        cases,
+        lambda case: disagreement(case, make) is not None,
+        settings=settings(
+            max_examples=3000,
+            phases=[Phase.generate],
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert disagreement(case) is None, "what gives the mistake away is judged rightly without it"
