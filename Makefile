@@ -31,7 +31,7 @@ test-kernel: .venv/ready ## programs, maps and links in network namespaces; root
 	$(pytest) tests/contract tests/kernel $(PYTEST)
 
 test-docker: .venv/ready ## real Docker engines, each in namespaces of its own; root
-	$(pytest) tests/docker -n 2 --dist loadgroup $(PYTEST)
+	$(pytest) tests/docker $(PYTEST)
 
 lint: .venv/ready ## style, types, import rules, C format, shell scripts
 	$(venv)/ruff check .
