@@ -17,6 +17,9 @@ from tests.docker.harness.unixhttp import request
 from tests.docker.harness.world import World
 from tests.repo.test_tree import ROOT, tracked
 
+pytestmark = pytest.mark.xdist_group("install")
+"""One story in several acts, on one machine."""
+
 PURGED = (
     "docker.io",
     "docker-ce",

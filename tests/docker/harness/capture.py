@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,19 @@ class Capture:
             wait_until(lambda: "listening on" in notes.read_text(), f"tcpdump listens on {interface}")
             yield cls(output)
         finally:
+            wait_until(_still(output), "the capture has written all that it saw", pause=0.2)
             pids = sandbox.run("pgrep", "-x", "-f", f"tcpdump .*-i {interface}.*", check=False).out.split()
             for pid in pids:
                 sandbox.kill(int(pid), signal.SIGTERM)
             process.wait(10)
+
+
+def _still(output: Path) -> Callable[[], bool]:
+    """Has it not grown between two looks? tcpdump loses what it has not read when it is told to end."""
+    seen = [-1]
+
+    def look() -> bool:
+        seen.append(output.stat().st_size)
+        return seen[-1] == seen[-2]
+
+    return look
