@@ -30,9 +30,9 @@ static __always_inline int ask_policy(__u32 slot, struct policy_key *key)
 		return -REASON_POLICY_DENY_RULE;
 	key->identity = 0;
 	any = kernel_map_lookup(policy, key);
-	if (any && any->deny) /* 3 */
-		return -REASON_POLICY_DENY_RULE;
-	return peer || any ? 0 : -REASON_POLICY_DENIED; /* 4, 5 */
+	if (any) /* 3, 4 */
+		return any->deny ? -REASON_POLICY_DENY_RULE : 0;
+	return peer ? 0 : -REASON_POLICY_DENIED; /* 4, 5 */
 }
 
 #endif

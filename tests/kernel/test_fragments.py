@@ -68,6 +68,16 @@ def test_a_later_fragment_without_its_first_is_dropped(node: Node, v6: bool) -> 
 
 
 @FAMILIES
+def test_identifiers_are_of_one_protocol(node: Node, v6: bool) -> None:
+    question = ping(7, v6=v6)
+    from_a(node, v6, BIG)
+    from_a(node, v6, question)
+    assert from_a(node, v6, REST, offset=126).passed
+    assert from_a(node, v6, (question[0], REST[1]), offset=126).passed
+    assert [flow.origin_packets for flow in node.flows()] == [2, 2]
+
+
+@FAMILIES
 def test_nor_does_a_later_fragment_pass_where_its_first_did_not(node: Node, v6: bool) -> None:
     node.allow(B, SEALED)
     assert from_a(node, v6, BIG).reason is DropReason.POLICY_DENIED
