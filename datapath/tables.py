@@ -65,8 +65,9 @@ class IpcacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class ConntrackRecord:
-    """One flow; `source` opened it. ICMP echo: both ports are the identifier. `policy_port` is the
-    destination port that policy judged (ICMP: the type), `expires_ns` on CLOCK_MONOTONIC."""
+    """One flow; `source` opened it. `policy_port` is the destination port that policy judged (ICMP: the
+    type), `expires_ns` on CLOCK_MONOTONIC. An ICMP echo's identifier is the port of the end that asks, and
+    the other's is 0; other ICMP has the type there, and 0xffff at the end it goes to."""
 
     source: IPAddress
     destination: IPAddress
