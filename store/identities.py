@@ -101,8 +101,11 @@ class IdentityAllocator:
             keys = iter([self._keys.identity_reference(self._node, number) for number in strays])
             while chunk := [Delete(key) for key in islice(keys, MAX_OPERATIONS)]:
                 self._store.transact(chunk, durable=False)
+            # In this order: whoever takes a condemned identity into use after it was read here changes it, and who
+            # did so before has a reference by the time that those are read.
+            records = list(self._records())
             used = set(self._references())
-            unused = [found for found in self._records() if found[0] not in used]
+            unused = [found for found in records if found[0] not in used]
             return [number for number, record, entry in unused if self._condemn(number, record, entry)]
 
     def _load(self) -> None:

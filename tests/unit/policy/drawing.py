@@ -146,7 +146,12 @@ def elements(draw: st.DrawFn, way: str) -> Document:
     return found
 
 
-OPPOSITE = {"ingress": "ingressDeny", "ingressDeny": "ingress", "egress": "egressDeny", "egressDeny": "egress"}
+OPPOSITE = {
+    "ingress": "ingressDeny",
+    "ingressDeny": "ingress",
+    "egress": "egressDeny",
+    "egressDeny": "egress",
+}
 
 
 @st.composite
@@ -155,7 +160,9 @@ def others_like(draw: st.DrawFn, listed: list[Document]) -> list[Document]:
     found = []
     for element in listed:
         peers = {name: value for name, value in element.items() if name not in ("toPorts", "icmps")}
-        found.append(peers | draw(st.sampled_from([{}, {"toPorts": [{"ports": draw(st.lists(ports(), max_size=2))}]}])))
+        found.append(
+            peers | draw(st.sampled_from([{}, {"toPorts": [{"ports": draw(st.lists(ports(), max_size=2))}]}]))
+        )
     return found
 
 
@@ -191,7 +198,6 @@ SUBJECTS = [*CONTAINERS, int(Reserved.INIT)]
 PACKETS = 200
 
 
-
 @dataclass(frozen=True)
 class Case:
     """`seed`: which packets."""
@@ -216,12 +222,16 @@ def packets_of(case: Case, count: int = PACKETS) -> list[Packet]:
     ends = {int(number) for number in re.findall(r'(?:"port": "|"endPort": |"type": )(\d+)', text)}
     beside = {end + step for end in ends for step in (-1, 0, 1)}
     places = sorted({0, 8, 128} | {place for place in beside if 0 <= place <= LAST_PORT})
-    prefixes = [ip_network(prefix) for prefix in PREFIXES if f'"{prefix}"' in text] + [ip_network("203.0.113.0/24")]
+    prefixes = [ip_network(prefix) for prefix in PREFIXES if f'"{prefix}"' in text] + [
+        ip_network("203.0.113.0/24")
+    ]
     peers: list[int | str] = [*(set(RESERVED) - {int(Reserved.WORLD)})]
     return [
         Packet(
             chance.choice(SUBJECTS),
-            chance.choice([chance.choice([*CONTAINERS]), chance.choice(peers), edge(chance.choice(prefixes), chance)]),
+            chance.choice(
+                [chance.choice([*CONTAINERS]), chance.choice(peers), edge(chance.choice(prefixes), chance)]
+            ),
             chance.choice(list(Direction)),
             chance.choice([1, 6, 6, 6, 17, 17, 58, 132]),
             chance.choice(places),
@@ -232,7 +242,9 @@ def packets_of(case: Case, count: int = PACKETS) -> list[Packet]:
 
 def edge(prefix: IPNetwork, chance: Random) -> str:
     """The first or last address of a prefix, or its neighbour."""
-    number = int(chance.choice([prefix.network_address, prefix.broadcast_address])) + chance.choice([-1, 0, 1])
+    number = int(chance.choice([prefix.network_address, prefix.broadcast_address])) + chance.choice(
+        [-1, 0, 1]
+    )
     last = (1 << prefix.max_prefixlen) - 1
     return str(type(prefix.network_address)(max(0, min(number, last))))
 

@@ -13,7 +13,11 @@ from policy.index import SelectorIndex
 from policy.selector import CidrSelector, Entity, EntitySelector, Selector
 from tests.unit.policy.drawing import CONTAINERS, PREFIXES, RESERVED, cidr_sets, selectors
 
-IDENTITIES = [*RESERVED.values(), *CONTAINERS.values(), *(labels_of(ip_network(prefix)) for prefix in PREFIXES)]
+IDENTITIES = [
+    *RESERVED.values(),
+    *CONTAINERS.values(),
+    *(labels_of(ip_network(prefix)) for prefix in PREFIXES),
+]
 
 some_selectors: st.SearchStrategy[Selector] = st.one_of(
     selectors().map(selector),

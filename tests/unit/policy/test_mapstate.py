@@ -127,7 +127,8 @@ def test_subjects_under_the_same_rules_share_one_map() -> None:
          {"endpointSelector": {"matchLabels": {"app": "web"}}, "ingress": [FROM_CLIENT]}]
     )  # fmt: skip
     policies = resolve_each(
-        Repository().add(rules), {number: (labels, Enforcement.DEFAULT) for number, labels in IDENTITIES.items()}
+        Repository().add(rules),
+        {number: (labels, Enforcement.DEFAULT) for number, labels in IDENTITIES.items()},
     )
     maps = map_states(policies, Selections().with_identities(IDENTITIES).select)
     assert maps[CLIENT] is maps[OTHER]
@@ -140,10 +141,14 @@ comings = st.lists(st.tuples(st.booleans(), numbers), max_size=8)
 
 @settings(max_examples=100, deadline=None)
 @given(cases, comings)
-def test_little_by_little_leads_where_all_at_once_does(case: Case, happenings: list[tuple[bool, int]]) -> None:
+def test_little_by_little_leads_where_all_at_once_does(
+    case: Case, happenings: list[tuple[bool, int]]
+) -> None:
     """An identity that comes brings its entries; one that goes takes all that name it; nothing else changes."""
     repository = Repository().add(load_rules(list(case.rules)))
-    prefixes = {one for rule in repository.rules() for peer in rule.cidr_selectors() for one in peer.prefixes()}
+    prefixes = {
+        one for rule in repository.rules() for peer in rule.cidr_selectors() for one in peer.prefixes()
+    }
     _, cidrs, _ = CidrIdentities().with_prefixes(prefixes)
     policy = resolve(repository, CONTAINERS[256], mode=case.mode)
     selections = Selections().with_identities(RESERVED | cidrs).keeping(policy.selectors)

@@ -99,7 +99,9 @@ def maps_by(make: Callable[[Grants, Grants, int], dict[PolicyKey, PolicyEntry]])
         maps = {}
         for subject in SUBJECTS:
             policy = resolve(repository, labels_of(subject), mode=case.mode)
-            entries = {key: entry for key, entry in right.maps[subject].items() if key.identity not in identities}
+            entries = {
+                key: entry for key, entry in right.maps[subject].items() if key.identity not in identities
+            }
             for number in identities:
                 parts = [grants for peer, grants in policy.peers.items() if number in selections.select(peer)]
                 own = Grants(
@@ -115,11 +117,15 @@ def maps_by(make: Callable[[Grants, Grants, int], dict[PolicyKey, PolicyEntry]])
 
 def narrower_allow_hides_deny(own: Grants, everybody: Grants, number: int) -> dict[PolicyKey, PolicyEntry]:
     """Each place for itself: the longest match is then the narrowest rule, not the strongest."""
-    return {key(number, place): ALLOW for place in own.allow} | {key(number, place): DENY for place in own.deny}
+    return {key(number, place): ALLOW for place in own.allow} | {
+        key(number, place): DENY for place in own.deny
+    }
 
 
 def allow_wins(own: Grants, everybody: Grants, number: int) -> dict[PolicyKey, PolicyEntry]:
-    return {key(number, place): DENY for place in own.deny} | {key(number, place): ALLOW for place in own.allow}
+    return {key(number, place): DENY for place in own.deny} | {
+        key(number, place): ALLOW for place in own.allow
+    }
 
 
 def deny_forgotten(own: Grants, everybody: Grants, number: int) -> dict[PolicyKey, PolicyEntry]:
@@ -135,7 +141,9 @@ def reply_direction(case: Case) -> Node:
     """Ingress rules judge what leaves."""
     right = node_of(case)
     turned = {
-        subject: {replace(key, direction=Direction(1 - key.direction)): entry for key, entry in entries.items()}
+        subject: {
+            replace(key, direction=Direction(1 - key.direction)): entry for key, entry in entries.items()
+        }
         for subject, entries in right.maps.items()
     }
     return replace(right, maps=turned)
@@ -145,9 +153,7 @@ def stale_entries(case: Case) -> Node:
     """Identity 256 came to be another's, and the entries of its first bearer stayed."""
     right = node_of(case)
     first = {
-        subject: {
-            replace(key, identity=256): entry for key, entry in entries.items() if key.identity == 258
-        }
+        subject: {replace(key, identity=256): entry for key, entry in entries.items() if key.identity == 258}
         for subject, entries in right.maps.items()
     }
     return replace(right, maps={subject: right.maps[subject] | first[subject] for subject in right.maps})
@@ -156,7 +162,9 @@ def stale_entries(case: Case) -> Node:
 def image_is_container(case: Case) -> Node:
     """An image that calls itself web is taken for a container that is called so."""
     believed = {
-        number: Labels(replace(label, source="container") if label.source == "image" else label for label in labels)
+        number: Labels(
+            replace(label, source="container") if label.source == "image" else label for label in labels
+        )
         for number, labels in CONTAINERS.items()
     }
     return node_of(case, believed)

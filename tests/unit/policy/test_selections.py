@@ -15,7 +15,9 @@ from policy.selector import Selector
 from tests.unit.policy.drawing import CONTAINERS, PREFIXES
 from tests.unit.policy.test_index import some_selectors
 
-KNOWN = CONTAINERS | {(1 << 24) + number: labels_of(ip_network(prefix)) for number, prefix in enumerate(PREFIXES)}
+KNOWN = CONTAINERS | {
+    (1 << 24) + number: labels_of(ip_network(prefix)) for number, prefix in enumerate(PREFIXES)
+}
 
 numbers = st.sets(st.sampled_from(sorted(KNOWN)), max_size=4)
 some = st.sets(some_selectors, max_size=4)
