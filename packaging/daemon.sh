@@ -118,16 +118,21 @@ agent_log() {
 	if has_systemd; then journalctl -u ciliate -n 25 --no-pager; else tail -n 25 "$log"; fi
 }
 
-# With a dot for each second, because the first start compiles.
+# With a dot for each second, because the first start compiles. An agent that is ready may be degraded for some moments,
+# until it has met the engine and the observer.
 wait_for_agent() {
-	local began=$SECONDS shown=0 state
+	local began=$SECONDS shown=0 state='' ready=
 	printf '  ..  waiting until the agent is ready '
 	while [ $((SECONDS - began)) -lt 120 ]; do
 		if state=$(ask "$run_dir/api.sock" /v1/healthz 2>/dev/null | field status); then
-			printf '\r  ok  the agent is ready: %s (%d s)%s\n' "$state" $((SECONDS - began)) "$(printf '%*s' 12 '')"
-			return
+			ready=${ready:-$SECONDS}
+			if [ "$state" = ok ] || [ $((SECONDS - ready)) -ge 5 ]; then
+				printf '\r  ok  the agent is ready: %s (%d s)%s\n' "$state" $((SECONDS - began)) "$(printf '%*s' 12 '')"
+				return
+			fi
+		elif [ $((SECONDS - began)) -ge 2 ] && { ! agent_runs || worker_keeps_ending; }; then
+			break
 		fi
-		if [ $((SECONDS - began)) -ge 2 ] && { ! agent_runs || worker_keeps_ending; }; then break; fi
 		if [ $((SECONDS - began)) -gt "$shown" ]; then
 			printf '.'
 			shown=$((SECONDS - began))

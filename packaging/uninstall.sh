@@ -45,7 +45,7 @@ while read -r kind what; do
 	esac
 done <"$home/installed.txt"
 if has_systemd; then systemctl daemon-reload; fi
-rm -rf "$home"
+rm -rf "$home" "$run_dir"
 if [ -n "$purge" ]; then rm -rf "${CILIATE_STATE_DIR:-/var/lib/ciliate}" "$log"; fi
 already "ciliate is removed"
 if [ ${#packages[@]} -gt 0 ]; then
