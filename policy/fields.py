@@ -129,7 +129,7 @@ def _shown(value: Any) -> str:
 
 def _near(text: str, names: Collection[str]) -> str:
     near = get_close_matches(text[:_LONGEST_SHOWN], names, 1)
-    return f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
+    return f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(names)}"
 
 
 def _given(data: Mapping[str, Any], name: str, otherwise: Any) -> Any:

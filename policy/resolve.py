@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from model.flow import Direction
 from model.identity import Reserved
@@ -41,9 +42,9 @@ class Grants:
     deny: frozenset[Place] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SubjectPolicy:
-    """`anybody`: what applies to every peer."""
+    """`anybody`: what applies to every peer. Subjects that the same rules select have the same object."""
 
     anybody: Grants
     peers: Mapping[Selector, Grants]
@@ -63,23 +64,30 @@ class SubjectPolicy:
 def resolve(
     repository: Repository, subject: Labels, *, mode: Enforcement = Enforcement.DEFAULT
 ) -> SubjectPolicy:
-    return resolve_each(repository, {None: (subject, mode)})[None]
+    return _resolved(repository, subject, mode)
 
 
 def resolve_each(
     repository: Repository, subjects: Mapping[K, tuple[Labels, Enforcement]]
 ) -> dict[K, SubjectPolicy]:
-    """By the keys given. Subjects that the same rules select get the same object."""
-    known: dict[Hashable, SubjectPolicy] = {}
-    policies = {}
-    for key, (subject, mode) in subjects.items():
-        rules = () if mode is Enforcement.NEVER else repository.selecting(subject)
-        directions = enforced(rules, subject, mode)
-        policy = known.get((rules, directions))
-        if policy is None:
-            policy = known[rules, directions] = _merged(rules, directions)
-        policies[key] = policy
-    return policies
+    """By the keys given."""
+    return {key: _resolved(repository, subject, mode) for key, (subject, mode) in subjects.items()}
+
+
+Cause = tuple[tuple[Rule, ...], frozenset[Direction]]
+"""The rules that select a subject, and where it denies by default."""
+
+_known: WeakValueDictionary[Cause, SubjectPolicy] = WeakValueDictionary()
+"""Policies that somebody still holds."""
+
+
+def _resolved(repository: Repository, subject: Labels, mode: Enforcement) -> SubjectPolicy:
+    rules = () if mode is Enforcement.NEVER else repository.selecting(subject)
+    directions = enforced(rules, subject, mode)
+    policy = _known.get((rules, directions))
+    if policy is None:
+        policy = _known[rules, directions] = _merged(rules, directions)
+    return policy
 
 
 def enforced(rules: Collection[Rule], subject: Labels, mode: Enforcement) -> frozenset[Direction]:
@@ -104,10 +112,12 @@ def _merged(rules: Collection[Rule], directions: frozenset[Direction]) -> Subjec
                         if key not in said:
                             said[key] = (set(), set())
                         said[key][denies].update(places)
-    peers = {peer: Grants(frozenset(allow), frozenset(deny)) for peer, (allow, deny) in said.items()}
-    anybody = peers.pop(None)
-    found = {peer: grants for peer, grants in peers.items() if peer is not None}
-    return SubjectPolicy(anybody, found, directions, frozenset(found))
+    same: dict[Grants, Grants] = {}
+    """Equal ones are one: what follows from one is worked out once."""
+    granted = {peer: Grants(frozenset(allow), frozenset(deny)) for peer, (allow, deny) in said.items()}
+    anybody = granted.pop(None)
+    peers = {peer: same.setdefault(grants, grants) for peer, grants in granted.items() if peer is not None}
+    return SubjectPolicy(anybody, peers, directions, frozenset(peers))
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,426 @@
+"""Rules as users write them: what they mean, and what is said about those that cannot be meant."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from identity.labels import DERIVED
+from model.errors import CiliateError, InvalidInput, Unsupported
+from model.flow import Direction
+from model.labels import Labels
+from policy.fields import KEYS, LATER
+from policy.rule import Service
+from policy.schema import dump_rules, load_rules
+from tests.unit.policy.drawing import Document, documents
+
+IN, OUT = Direction.INGRESS, Direction.EGRESS
+
+
+def ingress(element: object, **more: object) -> Document:
+    return {"endpointSelector": {}, "ingress": [element], **more}
+
+
+def at(**port: object) -> Document:
+    return {"toPorts": [{"ports": [port]}]}
+
+
+def peers(**lists: object) -> Any:
+    """The peers of an ingress element with these lists."""
+    (rule,) = load_rules([ingress(lists)])
+    return rule.allows[IN][0].peers
+
+
+def services(element: Document) -> Any:
+    (rule,) = load_rules([ingress(element)])
+    return rule.allows[IN][0].services
+
+
+def refused(rule: object) -> CiliateError:
+    with pytest.raises(CiliateError) as caught:
+        load_rules([rule])
+    return caught.value
+
+
+# Absent, empty, wildcard
+
+
+def test_no_peer_list_beside_ports_is_anybody() -> None:
+    assert peers(**at(port="80")) is None
+    assert peers(fromEndpoints=None, **at(port="80")) is None
+
+
+@pytest.mark.parametrize("name", ["fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities"])
+def test_an_empty_peer_list_is_nobody(name: str) -> None:
+    assert peers(**{name: []}, **at(port="80")) == ()
+    other = "fromEntities" if name != "fromEntities" else "fromCIDR"
+    filled = ["all"] if other == "fromEntities" else ["192.0.2.0/24"]
+    assert peers(**{name: [], other: filled}) == (), "nobody, whatever stands in another list"
+
+
+def test_an_element_without_restrictions_is_about_nobody() -> None:
+    assert peers() == ()
+    assert peers(toPorts=[]) == ()
+    assert peers(icmps=[]) == ()
+
+
+def test_a_selector_without_requirements_is_everybody() -> None:
+    (everybody,) = peers(fromEndpoints=[{}])
+    assert everybody.is_wildcard
+    assert peers(fromEndpoints=[{"matchLabels": {}}]) == (everybody,)
+
+
+def test_no_ports_are_every_port_and_an_element_of_ports_without_any_is_none() -> None:
+    listed = {"fromEndpoints": [{}]}
+    assert services(listed) is None
+    assert services(listed | {"toPorts": []}) is None
+    assert services(listed | {"toPorts": None}) is None
+    assert services(listed | {"toPorts": [{}]}) == ()
+    assert services(listed | {"toPorts": [{"ports": []}]}) == ()
+    assert services(listed | {"icmps": [{}]}) == ()
+
+
+@pytest.mark.parametrize(
+    ("lists", "denied"),
+    [
+        ({"ingress": [{}]}, {IN}),
+        ({"ingress": []}, set()),
+        ({"ingress": [], "ingressDeny": [{}]}, {IN}),
+        ({"egress": [{}]}, {OUT}),
+        ({"ingress": [{}], "egressDeny": [{}]}, {IN, OUT}),
+        ({"ingress": [{}], "enableDefaultDeny": {"ingress": False}}, set()),
+        ({"ingress": [{}], "enableDefaultDeny": {"egress": True}}, {IN, OUT}),
+        ({"ingress": [{}], "enableDefaultDeny": {"ingress": None}}, {IN}),
+        ({"ingress": [], "enableDefaultDeny": {"ingress": True}}, {IN}),
+    ],
+)
+def test_default_deny(lists: Document, denied: set[Direction]) -> None:
+    (rule,) = load_rules([{"endpointSelector": {}, **lists}])
+    assert rule.default_deny == denied
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("port", "found"),
+    [
+        ({"port": "80", "protocol": "TCP"}, [(6, 80, 80)]),
+        ({"port": 80, "protocol": "tcp"}, [(6, 80, 80)]),
+        ({"port": "53"}, [(6, 53, 53), (17, 53, 53), (132, 53, 53)]),
+        ({"port": "53", "protocol": ""}, [(6, 53, 53), (17, 53, 53), (132, 53, 53)]),
+        ({"port": "53", "protocol": "ANY"}, [(6, 53, 53), (17, 53, 53), (132, 53, 53)]),
+        ({"port": "80", "endPort": 444, "protocol": "TCP"}, [(6, 80, 444)]),
+        ({"port": "80", "endPort": 80, "protocol": "TCP"}, [(6, 80, 80)]),
+        ({"port": "80", "endPort": 0, "protocol": "SCTP"}, [(132, 80, 80)]),
+        ({"port": "0", "protocol": "UDP"}, [(17, 0, 65535)]),
+        ({"port": "65535", "protocol": "UDP"}, [(17, 65535, 65535)]),
+    ],
+)
+def test_ports(port: Document, found: list[tuple[int, int, int]]) -> None:
+    assert services(at(**port)) == tuple(Service(*one) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("field", "found"),
+    [
+        ({"type": 8}, (1, 8)),
+        ({"type": "8"}, (1, 8)),
+        ({"type": "EchoRequest"}, (1, 8)),
+        ({"type": "EchoRequest", "family": "IPv4"}, (1, 8)),
+        ({"type": "EchoRequest", "family": "IPv6"}, (58, 128)),
+        ({"type": 0, "family": "IPv6"}, (58, 0)),
+    ],
+)
+def test_icmp_types(field: Document, found: tuple[int, int]) -> None:
+    protocol, kind = found
+    assert services({"icmps": [{"fields": [field]}]}) == (Service(protocol, kind, kind),)
+
+
+def test_prefixes() -> None:
+    """An address is a prefix of its own; bits beyond the length are cut off."""
+    texts = ["192.0.2.1", "10.1.2.3/8", "2001:db8::1", "2001:db8::1/32", "0.0.0.0/0"]
+    assert [str(one.cidr) for one in peers(fromCIDR=texts)] == [
+        "192.0.2.1/32",
+        "10.0.0.0/8",
+        "2001:db8::1/128",
+        "2001:db8::/32",
+        "0.0.0.0/0",
+    ]
+    (one,) = peers(fromCIDRSet=[{"cidr": "10.0.0.0/8", "except": ["10.96.0.0/12", "10.0.0.0/9", "10.0.0.0/9"]}])
+    assert [str(hole) for hole in one.excepts] == ["10.0.0.0/9", "10.96.0.0/12"]
+
+
+def test_labels_name_the_rule_in_either_form() -> None:
+    forms = ["name=web", {"key": "team", "value": "a", "source": "container"}, {"key": "x", "source": "unspec"},
+             {"key": "io", "value": "1", "source": "k8s"}]  # fmt: skip
+    (rule,) = load_rules([ingress({}, labels=forms, description="why")])
+    assert rule.labels == Labels.parse(["name=web", "container:team=a", "x", "k8s:io=1"])
+
+
+# Round trips
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(documents(), max_size=3))
+def test_what_is_dumped_is_what_was_given(rules: list[Document]) -> None:
+    loaded = load_rules(rules)
+    assert dump_rules(loaded) == rules
+    assert load_rules(json.loads(json.dumps(dump_rules(loaded)))) == loaded
+
+
+def test_the_same_rule_read_again_is_the_same_object() -> None:
+    first, second = load_rules([ingress({"toPorts": []})]), load_rules([ingress({"toPorts": []})])
+    assert first[0] is second[0]
+    assert load_rules([ingress({})])[0] != first[0]
+
+
+def test_one_rule_may_stand_without_a_list() -> None:
+    assert load_rules(ingress({})) == load_rules([ingress({})])
+
+
+# Refusals
+
+SELECTOR = "rules[0].ingress[0].fromEndpoints[0]"
+PORT = "rules[0].ingress[0].toPorts[0].ports[0]"
+
+
+def from_endpoint(selector: object) -> Document:
+    return ingress({"fromEndpoints": [selector]})
+
+
+def expression(**members: object) -> Document:
+    return from_endpoint({"matchExpressions": [members]})
+
+
+WRONG: list[tuple[object, str, str]] = [
+    # (rule, path, what the message or the hint must say)
+    ("text", "rules[0]", "object"),
+    ({"ingress": [{}]}, "rules[0].endpointSelector", "{} selects all"),
+    ({"endpointSelector": None, "ingress": [{}]}, "rules[0].endpointSelector", "{} selects all"),
+    ({"endpointSelector": {}}, "rules[0]", "at least one of ingress"),
+    ({"endpointSelector": {}, "ingress": {}}, "rules[0].ingress", "list"),
+    ({"endpointSelector": {}, "ingres": [{}]}, "rules[0].ingres", "did you mean 'ingress'?"),
+    (ingress({"fromEndpoint": [{}]}), "rules[0].ingress[0].fromEndpoint", "did you mean 'fromEndpoints'?"),
+    (ingress({"toEndpoints": [{}]}), "rules[0].ingress[0].toEndpoints", "did you mean 'fromEndpoints'?"),
+    (ingress({"fromEndpoints": {}}), "rules[0].ingress[0].fromEndpoints", "list"),
+    (ingress([]), "rules[0].ingress[0]", "object"),
+    (from_endpoint({"app": "web"}), f"{SELECTOR}.app", "matchLabels"),
+    (from_endpoint({"matchLabels": ["a"]}), f"{SELECTOR}.matchLabels", "object"),
+    (from_endpoint({"matchLabels": {"version": 2}}), f"{SELECTOR}.matchLabels.version", "quotes"),
+    (from_endpoint({"matchLabels": {"": "x"}}), f"{SELECTOR}.matchLabels.", "no key"),
+    (from_endpoint({"matchLabels": {"k8s:app": "web"}}), f"{SELECTOR}.matchLabels.k8s:app", "compose:service"),
+    (from_endpoint({"matchLabels": {"cidr:10.0.0.0/8": ""}}), f"{SELECTOR}.matchLabels.cidr:10.0.0.0/8", "fromCIDR"),
+    (from_endpoint({"matchLabels": {"reserved:wrld": ""}}), f"{SELECTOR}.matchLabels.reserved:wrld", "'world'"),
+    (from_endpoint({"matchLabels": {"compose:servic": "a"}}), f"{SELECTOR}.matchLabels.compose:servic", "'service'"),
+    (expression(key="a", operator="Is"), f"{SELECTOR}.matchExpressions[0].operator", "NotIn"),
+    (expression(operator="Exists"), f"{SELECTOR}.matchExpressions[0].key", "missing"),
+    (expression(key="a", operator="In"), f"{SELECTOR}.matchExpressions[0].values", "at least one"),
+    (expression(key="a", operator="Exists", values=["x"]), f"{SELECTOR}.matchExpressions[0].values", "no values"),
+    (expression(key="a", operator="In", values=[1]), f"{SELECTOR}.matchExpressions[0].values[0]", "quotes"),
+    (
+        from_endpoint({"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
+        SELECTOR,
+        "contradict",
+    ),
+    (
+        from_endpoint(
+            {"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1", "2"]}]}
+        ),
+        SELECTOR,
+        "contradict",
+    ),
+    (
+        from_endpoint(
+            {
+                "matchLabels": {"container:a": "1"},
+                "matchExpressions": [{"key": "container:a", "operator": "In", "values": ["2"]}],
+            }
+        ),
+        SELECTOR,
+        "contradict",
+    ),
+    (
+        ingress({"fromEndpoints": [{}], "fromEntities": ["world"]}),
+        "rules[0].ingress[0]",
+        "fromEndpoints and fromEntities",
+    ),
+    (ingress({"toPorts": [{}], "icmps": [{}]}), "rules[0].ingress[0]", "toPorts and icmps"),
+    (ingress({"fromEntities": ["wrold"]}), "rules[0].ingress[0].fromEntities[0]", "did you mean 'world'?"),
+    (ingress({"fromEntities": [1]}), "rules[0].ingress[0].fromEntities[0]", "no entity"),
+    (ingress({"fromCIDR": ["10.0.0.0/33"]}), "rules[0].ingress[0].fromCIDR[0]", "no prefix"),
+    (ingress({"fromCIDR": ["10.0.0.0/255.0.0.0"]}), "rules[0].ingress[0].fromCIDR[0]", "no prefix"),
+    (ingress({"fromCIDR": ["fe80::1%eth0"]}), "rules[0].ingress[0].fromCIDR[0]", "no prefix"),
+    (ingress({"fromCIDR": ["::ffff:10.0.0.0/104"]}), "rules[0].ingress[0].fromCIDR[0]", "write it as IPv4"),
+    (ingress({"fromCIDR": [10]}), "rules[0].ingress[0].fromCIDR[0]", "text"),
+    (ingress({"fromCIDR": "10.0.0.0/8"}), "rules[0].ingress[0].fromCIDR", "list"),
+    (ingress({"fromCIDRSet": [{"cidr": "10.0.0.1"}]}), "rules[0].ingress[0].fromCIDRSet[0].cidr", "/32"),
+    (ingress({"fromCIDRSet": [{}]}), "rules[0].ingress[0].fromCIDRSet[0].cidr", "missing"),
+    (
+        ingress({"fromCIDRSet": [{"cidr": "10.0.0.0/8", "except": ["10.0.0.0/9", "11.0.0.0/9"]}]}),
+        "rules[0].ingress[0].fromCIDRSet[0].except[1]",
+        "does not lie inside",
+    ),
+    (
+        ingress({"fromCIDRSet": [{"cidr": "10.0.0.0/8", "except": ["::/9"]}]}),
+        "rules[0].ingress[0].fromCIDRSet[0].except[0]",
+        "does not lie inside",
+    ),
+    (
+        ingress({"fromCIDRSet": [{"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8"]}]}),
+        "rules[0].ingress[0].fromCIDRSet[0].except[0]",
+        "nothing of",
+    ),
+    (ingress({"toPorts": [{"port": "80"}]}), "rules[0].ingress[0].toPorts[0].port", "did you mean 'ports'?"),
+    (ingress(at(protocol="TCP")), f"{PORT}.port", '"0" means every port'),
+    (ingress(at(port="65536")), f"{PORT}.port", "65535"),
+    (ingress(at(port="-1")), f"{PORT}.port", "no port"),
+    (ingress(at(port="80-90")), f"{PORT}.port", "endPort"),
+    (ingress(at(port="010")), f"{PORT}.port", "octal"),
+    (ingress(at(port=8.5)), f"{PORT}.port", "number"),
+    (ingress(at(port=True)), f"{PORT}.port", "number"),
+    (ingress(at(port="٨٠")), f"{PORT}.port", "no port"),
+    (ingress(at(port="90", endPort=80)), f"{PORT}.endPort", "from 90"),
+    (ingress(at(port="90", endPort=65536)), f"{PORT}.endPort", "65535"),
+    (ingress(at(port="90", endPort="100")), f"{PORT}.endPort", "number"),
+    (ingress(at(port="0", endPort=80)), f"{PORT}.endPort", "begin"),
+    (ingress(at(port="80", protocol="TPC")), f"{PORT}.protocol", "TCP"),
+    (ingress(at(port="8", protocol="ICMP")), f"{PORT}.protocol", "icmps"),
+    (ingress({"toPorts": [{"ports": [{"port": "1"}] * 41}]}), "rules[0].ingress[0].toPorts[0].ports", "40"),
+    (ingress({"icmps": [{"fields": [{"type": 8}] * 41}]}), "rules[0].ingress[0].icmps[0].fields", "40"),
+    (
+        ingress({"icmps": [{"fields": [{"type": "EchoReqest"}]}]}),
+        "rules[0].ingress[0].icmps[0].fields[0].type",
+        "did you mean 'EchoRequest'?",
+    ),
+    (ingress({"icmps": [{"fields": [{"type": 256}]}]}), "rules[0].ingress[0].icmps[0].fields[0].type", "255"),
+    (ingress({"icmps": [{"fields": [{}]}]}), "rules[0].ingress[0].icmps[0].fields[0].type", "number"),
+    (
+        ingress({"icmps": [{"fields": [{"type": "PacketTooBig"}]}]}),
+        "rules[0].ingress[0].icmps[0].fields[0].type",
+        "IPv4",
+    ),
+    (
+        ingress({"icmps": [{"fields": [{"type": 8, "family": "IPv5"}]}]}),
+        "rules[0].ingress[0].icmps[0].fields[0].family",
+        "IPv6",
+    ),
+    (ingress({}, enableDefaultDeny={"ingress": "no"}), "rules[0].enableDefaultDeny.ingress", "true or false"),
+    (ingress({}, labels=["=x"]), "rules[0].labels[0]", "key"),
+    (ingress({}, labels={"name": "x"}), "rules[0].labels", "list"),
+    (ingress({}, description=7), "rules[0].description", "text"),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "said"), WRONG)
+def test_an_error_names_the_field_and_what_to_do(rule: object, path: str, said: str) -> None:
+    error = refused(rule)
+    assert isinstance(error, InvalidInput)
+    assert error.path == path
+    assert said in f"{error.message} {error.hint}"
+
+
+def test_the_path_counts_rules() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_rules([ingress({}), ingress({}), {"endpointSelector": {}}])
+    assert caught.value.path == "rules[2]"
+
+
+@pytest.mark.parametrize(
+    ("rule", "path"),
+    [
+        ({"endpointSelector": {}, "egress": [{"toFQDNs": [{"matchName": "a.b"}]}]}, "egress[0].toFQDNs"),
+        ({"endpointSelector": {}, "egress": [{"toFQDNs": []}]}, "egress[0].toFQDNs"),
+        ({"endpointSelector": {}, "egress": [{"toServices": [{}]}]}, "egress[0].toServices"),
+        ({"endpointSelector": {}, "egress": [{"toNodes": []}]}, "egress[0].toNodes"),
+        (ingress({"fromNodes": [{}]}), "ingress[0].fromNodes"),
+        (ingress({"fromGroups": [{}]}), "ingress[0].fromGroups"),
+        (ingress({"fromRequires": [{}]}), "ingress[0].fromRequires"),
+        (ingress({"fromCIDRSet": [{"cidrGroupRef": "x"}]}), "ingress[0].fromCIDRSet[0].cidrGroupRef"),
+        (ingress({"fromCIDRSet": [{"cidrGroupSelector": {}}]}), "ingress[0].fromCIDRSet[0].cidrGroupSelector"),
+        (ingress({"authentication": {"mode": "required"}}), "ingress[0].authentication"),
+        (ingress({"toPorts": [{"rules": {"http": [{}]}}]}), "ingress[0].toPorts[0].rules"),
+        (ingress({"toPorts": [{"serverNames": ["a"]}]}), "ingress[0].toPorts[0].serverNames"),
+        (ingress({"toPorts": [{"terminatingTLS": {}}]}), "ingress[0].toPorts[0].terminatingTLS"),
+        (ingress({"toPorts": [{"originatingTLS": {}}]}), "ingress[0].toPorts[0].originatingTLS"),
+        (ingress({"toPorts": [{"listener": {}}]}), "ingress[0].toPorts[0].listener"),
+        (ingress(at(port="http")), "ingress[0].toPorts[0].ports[0].port"),
+        ({"nodeSelector": {}, "ingress": [{}]}, "nodeSelector"),
+        (ingress({}, log={"value": "x"}), "log"),
+    ],
+)
+def test_what_is_not_built_yet_is_refused_and_says_so(rule: object, path: str) -> None:
+    error = refused(rule)
+    assert isinstance(error, Unsupported)
+    assert error.path == f"rules[0].{path}"
+
+
+@pytest.mark.parametrize("name", sorted(LATER))
+def test_a_field_that_is_not_built_may_be_null(name: str) -> None:
+    load_rules([ingress({name: None})])
+
+
+def test_empty_l7_rules_say_nothing() -> None:
+    assert services({"toPorts": [{"ports": [{"port": "80", "protocol": "TCP"}], "rules": {}}]}) == (Service(6, 80, 80),)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("text", "list of objects"),
+        (None, "list of objects"),
+        (7, "list of objects"),
+        ({"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "spec": {}}, "under spec"),
+        ([ingress({}, description=datetime.date(2024, 1, 1))], "quotes"),
+        ([ingress({}, description=float("nan"))], "JSON"),
+        ([ingress({}, description={1, 2})], "JSON"),
+    ],
+)
+def test_what_is_no_list_of_rules(data: object, said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_rules(data)
+    assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_document_that_holds_itself_is_refused() -> None:
+    endless: list[object] = []
+    endless.append(ingress({}, labels=endless))
+    with pytest.raises(InvalidInput):
+        load_rules(endless)
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-1, 70000), st.text(max_size=3), st.sampled_from(["80", "a=b"])),
+    lambda some: st.one_of(
+        st.lists(some, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["matchLabels", "matchExpressions", "key", "operator", "values", "ports", "port", "endPort",
+                             "fromEndpoints", "fromCIDR", "fromCIDRSet", "cidr", "except", "fromEntities", "toPorts",
+                             "icmps", "fields", "type", "family", "ingress", "labels", "rules", "x"]),
+            some, max_size=3,
+        ),
+    ),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(json_values)
+def test_whatever_is_sent_is_understood_or_refused(junk: object) -> None:
+    for rule in (junk, ingress(junk), {"endpointSelector": junk, "egress": [{"toEndpoints": [junk]}]},
+                 ingress({}, labels=junk), ingress({"toPorts": junk}), ingress({"icmps": junk})):  # fmt: skip
+        try:
+            load_rules([rule])
+        except CiliateError as error:
+            assert error.path.startswith("rules[0]")
+
+
+def test_the_keys_that_ciliate_gives_out_are_the_ones_that_rules_may_name() -> None:
+    given = {(source, key) for source, key in DERIVED.values()} | {("network", "id")}
+    named = {(source, key) for source, keys in KEYS.items() if source != "reserved" for key in keys}
+    assert named == given
