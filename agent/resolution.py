@@ -42,7 +42,8 @@ def resolve_all(state: State, repository: Repository) -> Resolution:
     policies = resolve_each(
         repository, {number: (subject.labels, subject.mode) for number, subject in state.subjects.items()}
     )
-    selectors = {selector for policy in policies.values() for selector in policy.selectors}
+    distinct = {id(policy): policy for policy in policies.values()}
+    selectors = {selector for policy in distinct.values() for selector in policy.selectors}
     selections = state.selections.with_identities(added).only(selectors)
     return Resolution(
         repository=repository,

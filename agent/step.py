@@ -270,10 +270,13 @@ def _introduce(state: State, identity: int, labels: Labels, *, gone: bool) -> li
     operations: list[Operation] = []
     if not matching:
         return operations
+    deltas: dict[int, MapState] = {}
+    """By the policy's id: many subjects share one."""
     for subject in state.subjects.values():
-        if matching.isdisjoint(subject.policy.selectors):
-            continue
-        entries = identity_delta(subject.policy, identity, matching)
+        policy = subject.policy
+        if id(policy) not in deltas:
+            deltas[id(policy)] = identity_delta(policy, identity, matching & policy.selectors)
+        entries = deltas[id(policy)]
         if entries:
             operations.append(
                 EditPolicy(subject.slot, {}, tuple(entries)) if gone else EditPolicy(subject.slot, entries)
@@ -323,7 +326,7 @@ def _mended(
 ) -> tuple[Mapping[int, SubjectPolicy], Selections, Mapping[int, MapState]]:
     """The resolution as it would be for the state of now, at the price of what has changed since its snapshot."""
     now, seen = state.selections.identities, found.seen
-    if now is seen and state.subjects.keys() == found.policies.keys():
+    if now is seen and set(state.subjects) == found.policies.keys():
         return found.policies, found.selections, found.maps
     came = {number: labels for number, labels in now.items() if seen.get(number) != labels}
     gone = {number for number, labels in seen.items() if now.get(number) != labels}
@@ -331,6 +334,8 @@ def _mended(
     selecting = {number: selections.matching(labels) for number, labels in came.items()}
     policies: dict[int, SubjectPolicy] = {}
     maps: dict[int, MapState] = {}
+    mended: dict[int, MapState] = {}
+    """By the policy's id: many identities share one, and its map."""
     for identity, subject in state.subjects.items():
         policy = found.policies.get(identity)
         if policy is None or identity in came:
@@ -338,10 +343,12 @@ def _mended(
             selections = selections.keeping(policy.selectors)
             maps[identity] = map_state(policy, selections.select)
         else:
-            entries = {key: entry for key, entry in found.maps[identity].items() if key.identity not in gone}
-            for number, selectors in selecting.items():
-                entries.update(identity_delta(policy, number, selectors))
-            maps[identity] = entries
+            if id(policy) not in mended:
+                kept = {key: entry for key, entry in found.maps[identity].items() if key.identity not in gone}
+                for number, selectors in selecting.items():
+                    kept.update(identity_delta(policy, number, selectors))
+                mended[id(policy)] = kept
+            maps[identity] = mended[id(policy)]
         policies[identity] = policy
     return policies, selections, maps
 

@@ -1,0 +1,170 @@
+"""From rules to what the kernel is told, without the kernel: a thousand rules for five hundred identities, one identity
+more, ten thousand prefixes in one rule. As the agent does it, and held against what it promises."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_network
+from typing import Any, TypeVar
+
+from immutables import Map
+
+from agent.events import EndpointPut, NetworkPut, PolicyResolved
+from agent.resolution import resolve_all
+from agent.state import RESERVED, State
+from agent.step import begin, step
+from bench._report import Result, write
+from model.endpoint import Endpoint, EndpointState
+from model.labels import Labels
+from model.network import Network, Subnet
+from policy.repository import Repository
+from policy.rule import Rule
+from policy.schema import load_rules
+from policy.selections import Selections
+
+RULES, IDENTITIES, PREFIXES = 1000, 500, 10_000
+RUNS = 9
+
+POOL = ip_network("10.200.0.0/16")
+NETWORK = Network("n", "n", 2, (Subnet(POOL, None),))
+
+Document = dict[str, Any]
+
+T = TypeVar("T")
+
+
+def main() -> None:
+    node = node_with(IDENTITIES)
+    own, shared, prefixes = rules_of_their_own(), rules_for_all(), rule_of_prefixes()
+    busy, busier = in_force(node, own), in_force(node, shared)
+    newcomer = EndpointPut(endpoint(IDENTITIES))
+
+    def resolve(rules: tuple[Rule, ...]) -> object:
+        return resolve_all(node, Repository(rules))
+
+    write(
+        "policy",
+        [
+            compare("read 1,000 rules", 500, load_rules, lambda: renamed(own)),
+            compare("resolve 1,000 rules, each its own", 500, resolve, lambda: load_rules(renamed(own))),
+            compare("resolve 1,000 rules, all for all", 500, resolve, lambda: load_rules(renamed(shared))),
+            compare("one identity more, each its own", 5, lambda state: step(state, newcomer), lambda: busy),
+            compare("one identity more, all for all", 5, lambda state: step(state, newcomer), lambda: busier),
+            compare(
+                "read, resolve 10,000 CIDRs",
+                2000,
+                lambda rules: in_force(node, rules),
+                lambda: renamed(prefixes),
+            ),
+        ],
+    )
+
+
+def compare(metric: str, target: float, work: Callable[[T], object], prepare: Callable[[], T]) -> Result:
+    """Milliseconds of one processor, the median of RUNS."""
+    took = []
+    for _ in range(RUNS):
+        ready = prepare()
+        begun = time.process_time()
+        work(ready)
+        took.append(1000 * (time.process_time() - begun))
+    value = statistics.median(took)
+    return Result(metric, value, "ms", "target", target, round(value / target, 3), RUNS)
+
+
+def in_force(node: State, documents: list[Document]) -> State:
+    after, _ = step(node, PolicyResolved(resolve_all(node, Repository(load_rules(documents)))))
+    return after
+
+
+def renamed(documents: list[Document]) -> list[Document]:
+    """Rules that were not read before: those that are still held are not read twice."""
+    return [document | {"description": str(time.perf_counter_ns())} for document in documents]
+
+
+def node_with(endpoints: int) -> State:
+    """Each with an identity of its own."""
+    state = begin(State(selections=Selections(identities=Map(RESERVED))), (POOL,))
+    state, _ = step(state, NetworkPut(NETWORK))
+    for number in range(endpoints):
+        state, _ = step(state, EndpointPut(endpoint(number)))
+    return state
+
+
+def endpoint(number: int) -> Endpoint:
+    labels = [f"container:app={app(number)}", f"container:tier=t{number % 5}", f"compose:service=s{number}"]
+    return Endpoint(
+        id=number + 1,
+        docker_id=f"e{number}",
+        network_id=NETWORK.docker_id,
+        mac="02:42:00:00:00:01",
+        ipv4=IPv4Address(int(POOL.network_address) + number + 2),
+        ifindex=number + 2,
+        labels=Labels.parse([*labels, "network:id=n"]),
+        identity=256 + number,
+        state=EndpointState.READY,
+    )
+
+
+def app(number: int) -> str:
+    """The newcomer has the app of another: selectors that know it are kept."""
+    return f"a{number % IDENTITIES}"
+
+
+def rules_of_their_own() -> list[Document]:
+    """Each about one app, which hears three others on a port and a range; and a few about the world, for all."""
+    draw = random.Random(1)
+    ports = [{"port": "80", "protocol": "TCP"}, {"port": "8000", "endPort": 8999, "protocol": "TCP"}]
+    found: list[Document] = [
+        {
+            "endpointSelector": {"matchLabels": {"app": app(number)}},
+            "ingress": [
+                {
+                    "fromEndpoints": [
+                        {"matchLabels": {"app": app(draw.randrange(IDENTITIES))}} for _ in range(3)
+                    ],
+                    "toPorts": [{"ports": ports}],
+                }
+            ],
+        }
+        for number in range(RULES - 10)
+    ]
+    found += [
+        {
+            "endpointSelector": {},
+            "egress": [{"toEntities": ["world"], "toPorts": [{"ports": [{"port": str(1000 + number)}]}]}],
+        }
+        for number in range(10)
+    ]
+    return found
+
+
+def rules_for_all() -> list[Document]:
+    """Each about every container: one app may come in on one port."""
+    draw = random.Random(2)
+    return [
+        {
+            "endpointSelector": {},
+            "ingress": [
+                {
+                    "fromEndpoints": [{"matchLabels": {"app": app(draw.randrange(IDENTITIES))}}],
+                    "toPorts": [{"ports": [{"port": str(1 + number), "protocol": "TCP"}]}],
+                }
+            ],
+        }
+        for number in range(RULES)
+    ]
+
+
+def rule_of_prefixes() -> list[Document]:
+    prefixes = [
+        f"{20 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.0/24" for number in range(PREFIXES)
+    ]
+    return [{"endpointSelector": {}, "egress": [{"toCIDR": prefixes}]}]
+
+
+if __name__ == "__main__":
+    main()
