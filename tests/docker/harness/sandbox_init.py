@@ -20,7 +20,7 @@ COPIED = ("etc", "var", "opt", "usr", "root")
 
 
 def mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True)
+    subprocess.run(["mount", "-n", *arguments], check=True)  # -n: no notes in the /run of the machine
 
 
 def make_private(directory: Path, shared: dict[str, str]) -> None:
