@@ -6,67 +6,93 @@ read-only socket the reading half of REST."""
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import structlog
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, request
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from model.errors import CiliateError
-from model.plugin_protocol import CONTENT_TYPE, encode
+from model.errors import CiliateError, Unsupported
+from model.plugin_protocol import CONTENT_TYPE, encode, encode_error
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-LARGEST_BODY = 32 << 20
+LARGEST_BODY = 4 << 20
+"""Bytes. One set of rules takes 512 KB at the most, without the comments and the indentation of YAML."""
+
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 log = structlog.get_logger("api")
 
 
+class Closable(Protocol):
+    """What Flask answers."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None: ...
+
+
 class BySocket:
-    """`plugin`, `rest`: applications. At most `rest_threads` REST requests run at a time, so that Docker's calls
-    always find a thread."""
+    """`plugin`, `rest`: applications. `at_once`: how many requests may run at a time that came in by a socket of this
+    path. Above that they are refused: a queue would look like an agent that does not answer."""
 
     def __init__(
-        self, plugin: Wsgi, rest: Wsgi, *, plugin_path: Path, read_only_path: Path, rest_threads: int
-    ):
+        self,
+        plugin: Wsgi,
+        rest: Wsgi,
+        *,
+        plugin_path: Path,
+        read_only_path: Path,
+        at_once: Mapping[Path, int],
+    ) -> None:
         self._plugin = plugin
         self._rest = rest
         self._plugin_path = str(plugin_path)
         self._read_only_path = str(read_only_path)
-        self._free = threading.BoundedSemaphore(rest_threads)
+        self._free = {str(path): threading.BoundedSemaphore(number) for path, number in at_once.items()}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         connection: socket.socket = environ["gunicorn.socket"]
         path = connection.getsockname()
         if path == self._plugin_path:
             return self._plugin(environ, start_response)
-        if environ["REQUEST_METHOD"] not in READING:
-            if path == self._read_only_path:
-                return _refuse(
-                    start_response,
-                    HTTPStatus.FORBIDDEN,
-                    "this socket only reads",
-                    "write through the API socket, as root",
-                )
-            log.info(
-                "write", method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], **_peer(connection)
-            )
-        if not self._free.acquire(blocking=False):
+        refusal = self._refusal(environ, path, connection)
+        if refusal is not None:
+            return _refuse(start_response, *refusal)
+        free = self._free[path]
+        if not free.acquire(blocking=False):
             return _refuse(
                 start_response, HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", "try again"
             )
         try:
-            return list(self._rest(environ, start_response))
+            with closing(cast(Closable, self._rest(environ, start_response))) as answer:
+                return list(answer)
         finally:
-            self._free.release()
+            free.release()
+
+    def _refusal(
+        self, environ: Mapping[str, Any], path: str, connection: socket.socket
+    ) -> tuple[HTTPStatus, str, str] | None:
+        """Whoever writes policy owns the network."""
+        if environ["REQUEST_METHOD"] in READING:
+            return None
+        if path == self._read_only_path:
+            return HTTPStatus.FORBIDDEN, "this socket only reads", "write through the API socket, as root"
+        peer = _peer(connection)
+        log.info("write", method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], **peer)
+        if peer["uid"] not in (0, os.geteuid()):
+            return HTTPStatus.FORBIDDEN, f"user {peer['uid']} may not write", "write as root"
+        return None
 
 
 def _peer(connection: socket.socket) -> dict[str, int]:
@@ -95,12 +121,18 @@ def plugin_app(*drivers: Blueprint) -> Flask:
     def activate() -> Response:
         return Response(encode({"Implements": ["NetworkDriver", "IpamDriver"]}), content_type=CONTENT_TYPE)
 
+    @app.errorhandler(HTTPException)
+    def unknown(error: HTTPException) -> Response:
+        body = encode_error(Unsupported(f"ciliate has no {request.method} {request.path}"))
+        return Response(body, error.code, content_type=CONTENT_TYPE)
+
     return app
 
 
 def rest_app() -> tuple[Flask, Api]:
     """An empty REST application with the one error handler; blueprints are registered by the caller."""
     app = Flask("ciliate")
+    app.url_map.merge_slashes = False  # a redirect is no answer to a mistyped path
     app.config.update(
         API_TITLE="ciliate",
         API_VERSION="v1",
@@ -128,18 +160,30 @@ def _known(error: CiliateError) -> Response:
 def _http(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         return _answer(413, f"the body is larger than {LARGEST_BODY >> 20} MiB", hint="split it into several")
-    messages = getattr(error, "data", {}).get("messages", {})
+    messages = (getattr(error, "data", None) or {}).get("messages")
     if messages:
-        # webargs: {"query": {"wait": ["Not a valid number."]}}
-        where, problems = next(iter(messages.items()))
-        field, texts = next(iter(problems.items())) if isinstance(problems, dict) else ("", problems)
-        return _answer(
-            400, str(texts[0] if isinstance(texts, list) else texts), f"{where}.{field}".rstrip(".")
-        )
+        path, text = _first(messages)
+        return _answer(400, text, path)
     hints = {404: "see /v1/openapi.json for what there is", 405: "see /v1/openapi.json for the methods"}
-    return _answer(
+    answer = _answer(
         error.code or 500, str(error.description or error.name), hint=hints.get(error.code or 0, "")
     )
+    for name, value in error.get_headers():
+        if name != "Content-Type":
+            answer.headers[name] = value  # Allow, of what a method is not allowed for
+    return answer
+
+
+def _first(messages: Any) -> tuple[str, str]:
+    """The path and the text of the first of webargs' problems: {"json": {"labels": {0: ["Not a valid string."]}}}."""
+    path = ""
+    while isinstance(messages, Mapping):
+        name, messages = next(iter(messages.items()))
+        if isinstance(name, int):
+            path += f"[{name}]"
+        elif name not in ("json", "query", "_schema"):
+            path += f".{name}" if path else str(name)
+    return path, str(messages[0] if isinstance(messages, list) else messages)
 
 
 def _unknown(error: Exception) -> Response:

@@ -27,7 +27,7 @@ from agent.operations import realize
 from agent.realm import AgentRealm
 from agent.restore import known_slots, living_endpoints, repair, restore, restored_state
 from agent.rules import Rules
-from agent.serving import THREADS
+from agent.serving import READERS, ROOT
 from agent.settings import Settings
 from agent.state import State
 from agent.step import step
@@ -168,7 +168,8 @@ def build(settings: Settings, loading: Loading) -> System:
             rest_application,
             plugin_path=settings.plugin_socket,
             read_only_path=settings.read_only_socket,
-            rest_threads=THREADS // 2,
+            # One thread less than there are, so that who is refused is told so.
+            at_once={settings.api_socket: ROOT[0] - 1, settings.read_only_socket: READERS[0] - 1},
         ),
         closing=[
             rules.stop,

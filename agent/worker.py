@@ -8,10 +8,16 @@ import fcntl
 import os
 import socket
 import sys
+import threading
+import traceback
 from typing import Any
 
 from agent.loading import start_loader
 from agent.settings import Settings, from_environment
+from model.errors import CiliateError
+
+CLOSING_SECONDS = 0.7
+"""What is not closed by then ends with the process: everything may end at any instant."""
 
 
 def claim(settings: Settings) -> Any:
@@ -23,25 +29,42 @@ def claim(settings: Settings) -> Any:
 
 
 def main() -> None:
+    """Arguments: the descriptors of the three listening sockets."""
     settings = from_environment()
     lock = claim(settings)
     loading = start_loader(settings)
     # Only now: while the loader works.
     import agent.lean  # noqa: F401
     from agent.logs import configure
-    from agent.serving import serve
+    from agent.serving import DOCKER, READERS, ROOT, Door, serve
     from agent.wiring import build
 
     configure(settings.log_level, settings.log_format)
     sys.setswitchinterval(0.0005)  # a container's start must not wait 5 ms for each turn of a policy resolve
-    listeners = [socket.socket(fileno=int(number)) for number in sys.argv[1:4]]
-    system = build(settings, loading)
     try:
-        serve(system.wsgi, listeners)
-    finally:
-        system.close()
-        (settings.run_dir / "agent.pid").unlink(missing_ok=True)
-        lock.close()
+        system = build(settings, loading)
+    except CiliateError as error:
+        sys.exit(f"ciliate-agent cannot start: {error}")
+    doors = [
+        Door(socket.socket(fileno=int(number)), threads, connections)
+        for number, (threads, connections) in zip(sys.argv[1:4], (DOCKER, ROOT, READERS), strict=True)
+    ]
+    status = 0
+    try:
+        serve(system.wsgi, doors, settings.run_dir, system.rules.stop)
+    except SystemExit:
+        pass  # by a signal that does not wait
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    in_time = threading.Timer(CLOSING_SECONDS, os._exit, (status,))
+    in_time.daemon = True
+    in_time.start()
+    system.close()
+    (settings.run_dir / "agent.pid").unlink(missing_ok=True)
+    lock.close()
+    # Not by returning: the interpreter would wait for every thread that is still reading from somebody.
+    os._exit(status)
 
 
 if __name__ == "__main__":
