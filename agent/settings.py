@@ -12,22 +12,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+from identity.labels import LabelFilter
 from model.errors import InvalidInput
+
+N = TypeVar("N", IPv4Network, IPv6Network)
+
+_LONGEST_SOCKET = 107
+"""Bytes of a unix socket's path (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """`parse` turns text into the value or raises ValueError with a sentence. `unbuilt` says why a setting
-    cannot be used yet; setting it at all is then refused."""
+    cannot be used yet; any other value than the default is then refused."""
 
     name: str
     default: str
     parse: Callable[[str], Any]
     help: str
     unbuilt: str = ""
-    secret: bool = False
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -61,12 +67,23 @@ def _name(text: str) -> str:
     return text
 
 
+def _optional_name(text: str) -> str:
+    return _name(text) if text else ""
+
+
 def _pool4(text: str) -> IPv4Network:
-    return IPv4Network(text)
+    return _unicast(IPv4Network(text))
 
 
 def _pool6(text: str) -> IPv6Network:
-    return IPv6Network(text)
+    return _unicast(IPv6Network(text))
+
+
+def _unicast(pool: N) -> N:
+    """Raises ValueError for what no container can have as an address."""
+    if pool.is_multicast or pool.is_loopback or pool.is_link_local or pool.network_address.is_unspecified:
+        raise ValueError(f"{pool} holds no addresses for containers")
+    return pool
 
 
 def _optional_address4(text: str) -> IPv4Address | None:
@@ -79,6 +96,37 @@ def _node_address(text: str) -> str:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
+
+
+def _mtu(text: str) -> int:
+    """The smallest is RFC 791's."""
+    mtu = _whole(0, 65535)(text)
+    if 0 < mtu < 68:
+        raise ValueError(f"{text!r} is too small: 68 at least, or 0")
+    return mtu
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    for name in (names := _words(text)):
+        if len(name) > 15 or "/" in name:
+            raise ValueError(f"{name!r} is no name of a device")
+    return names
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    try:
+        LabelFilter.parse(words)
+    except InvalidInput as error:
+        raise ValueError(f"{error.message}; {error.hint}") from error
+    return words
+
+
+def _engine(text: str) -> str:
+    where = urlsplit(text)
+    if (where.scheme == "unix" and where.path.startswith("/")) or (where.scheme == "tcp" and where.hostname):
+        return text
+    raise ValueError(f"{text!r} is neither unix:///path nor tcp://host:port of this host's engine")
 
 
 def _path(text: str) -> Path:
@@ -103,7 +151,7 @@ _MANY_HOSTS = "networks over many hosts are not available yet"
 SETTINGS: tuple[Setting, ...] = (
     Setting("CILIATE_STORE", "sqlite", _store, "where identities and policies live"),
     Setting("CILIATE_CLUSTER", "default", _name, "name of the cluster; the store's keys begin with it"),
-    Setting("CILIATE_NODE", "", str, "name of this node; the host's name when empty"),
+    Setting("CILIATE_NODE", "", _optional_name, "name of this node; the host's name when empty"),
     Setting("CILIATE_NODE_IP", "", _node_address, "address of this node for others", _MANY_HOSTS),
     Setting("CILIATE_POOL", "10.200.0.0/16", _pool4, "IPv4 addresses for networks without --subnet"),
     Setting("CILIATE_POOL6", "fd00:c111::/48", _pool6, "IPv6 addresses for networks without --subnet"),
@@ -111,8 +159,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CILIATE_NODE_PREFIX6", "64", _whole(16, 126), "length of one network's slice of CILIATE_POOL6"),
     Setting("CILIATE_ROUTING", "vxlan", _choice("vxlan", "geneve", "native"), "between hosts", _MANY_HOSTS),
     Setting("CILIATE_TUNNEL_PORT", "", str, "UDP port between hosts", _MANY_HOSTS),
-    Setting("CILIATE_DEVICES", "", _words, "uplinks; those of the default routes when empty"),
-    Setting("CILIATE_MTU", "0", _whole(0, 65535), "MTU of containers; the uplink's when 0"),
+    Setting("CILIATE_DEVICES", "", _devices, "uplinks; those of the default routes when empty"),
+    Setting("CILIATE_MTU", "0", _mtu, "MTU of containers; the uplink's when 0"),
     Setting("CILIATE_MASQUERADE", "true", _boolean, "hide containers behind the host's address"),
     Setting(
         "CILIATE_POLICY_ENFORCEMENT",
@@ -121,7 +169,7 @@ SETTINGS: tuple[Setting, ...] = (
         "default: what a rule selects is denied all else; always: all is; never: rules are ignored",
     ),
     Setting("CILIATE_POLICY_AUDIT", "false", _boolean, "report, not drop", "audit mode is not available yet"),
-    Setting("CILIATE_LABELS", "", _words, "label prefixes that make an identity, !prefixes that do not"),
+    Setting("CILIATE_LABELS", "", _labels, "label prefixes that make an identity, !prefixes that do not"),
     Setting("CILIATE_FLAT", "false", _boolean, "networks are one flat network unless they say otherwise"),
     Setting("CILIATE_METRICS_ADDR", "", str, "agent metrics", "the agent's metrics are not available yet"),
     Setting("CILIATE_HUBBLE_ADDR", "", str, "Hubble over TCP", "the Hubble API is not available yet"),
@@ -139,7 +187,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CILIATE_STATE_DIR", "/var/lib/ciliate", _path, "the store and the compile cache"),
     Setting("CILIATE_BPF_ROOT", "/sys/fs/bpf/ciliate", _path, "where maps and programs are pinned"),
     Setting("CILIATE_CGROUP_ROOT", "", str, "cgroup2 root", "services are not available yet"),
-    Setting("DOCKER_HOST", "unix:///var/run/docker.sock", str, "the engine's API"),
+    Setting("DOCKER_HOST", "unix:///var/run/docker.sock", _engine, "the engine's API"),
     Setting("CILIATE_DOCKER_ROOT", "", _optional_path, "the engine's data root; asked from it when empty"),
     Setting(
         "CILIATE_LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"), "what is logged, and above"
@@ -190,8 +238,9 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
-    """Raises InvalidInput with one line for each problem."""
-    given = os.environ if environment is None else environment
+    """What is empty counts as not given. Raises InvalidInput with one line for each problem."""
+    environment = os.environ if environment is None else environment
+    given = {name: text for name, text in environment.items() if text}
     problems = [
         f"{name}: no such setting (see `ciliate config`)"
         for name in sorted(given)
@@ -206,23 +255,30 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
             values[setting.name.removeprefix("CILIATE_").lower()] = setting.parse(text)
         except ValueError as error:
             problems.append(f"{setting.name}: {error}")
-    if not problems:
-        problems = _contradictions(values)
+    problems += _contradictions(values)
+    if "node" in values and not values["node"]:
+        try:
+            values["node"] = _name(socket.gethostname())
+        except ValueError as error:
+            problems.append(f"CILIATE_NODE: the host's name will not do: {error}")
     if problems:
         raise InvalidInput("the settings are wrong:\n  " + "\n  ".join(problems))
     return Settings(
-        **{name: values[name] for name in Settings.__dataclass_fields__ if name in values and name != "node"},
-        node=values["node"] or socket.gethostname(),
+        **{name: values[name] for name in Settings.__dataclass_fields__ if name in values},
         texts={setting.name: given.get(setting.name, setting.default) for setting in SETTINGS},
         given=frozenset(setting.name for setting in SETTINGS if setting.name in given),
     )
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    """Between the settings that are right by themselves."""
     problems = []
     for pool, prefix in (("pool", "node_prefix"), ("pool6", "node_prefix6")):
-        if values[prefix] < values[pool].prefixlen:
+        if pool in values and prefix in values and values[prefix] < values[pool].prefixlen:
             problems.append(
                 f"CILIATE_{prefix.upper()}: a slice of /{values[prefix]} does not fit into {values[pool]}"
             )
+    for directory, longest in (("run_dir", "observe.sock"), ("plugin_dir", "ciliate.sock")):
+        if directory in values and len(os.fsencode(values[directory] / longest)) > _LONGEST_SOCKET:
+            problems.append(f"CILIATE_{directory.upper()}: too long for the path of a socket in it")
     return problems
