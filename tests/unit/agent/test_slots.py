@@ -21,7 +21,7 @@ def test_no_slot_has_two_owners(used: set[int], happenings: list[int | None]) ->
     for happening in happenings:
         if happening is None:
             slot, slots = slots.take()
-            assert slot not in owned and 0 < slot
+            assert slot not in owned and slot > 0
             owned.append(slot)
         elif owned:
             slots = slots.give_back(owned.pop(happening % len(owned)))
