@@ -9,7 +9,9 @@ from policy.schema import load_rules
 
 
 def rule(*labels: str, app: str = "web") -> Rule:
-    return load_rules({"endpointSelector": {"matchLabels": {"app": app}}, "ingress": [{}], "labels": list(labels)})[0]
+    return load_rules(
+        {"endpointSelector": {"matchLabels": {"app": app}}, "ingress": [{}], "labels": list(labels)}
+    )[0]
 
 
 A, B, AB = rule("name=a"), rule("name=b"), rule("name=a", "team=b")

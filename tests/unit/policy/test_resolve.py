@@ -17,7 +17,9 @@ WEB = Labels.parse(["container:app=web"])
 INIT = Reserved.INIT.labels
 
 
-def resolved(*rules: Document, subject: Labels = WEB, mode: Enforcement = Enforcement.DEFAULT) -> SubjectPolicy:
+def resolved(
+    *rules: Document, subject: Labels = WEB, mode: Enforcement = Enforcement.DEFAULT
+) -> SubjectPolicy:
     return resolve(Repository().add(load_rules(list(rules))), subject, mode=mode)
 
 
@@ -37,7 +39,9 @@ FOR_DB = {"endpointSelector": {"matchLabels": {"app": "db"}}, "egress": [{"toEnt
         (Labels.parse(["container:app=other"]), Enforcement.DEFAULT, set()),
     ],
 )
-def test_which_directions_deny_by_default(subject: Labels, mode: Enforcement, enforced: set[Direction]) -> None:
+def test_which_directions_deny_by_default(
+    subject: Labels, mode: Enforcement, enforced: set[Direction]
+) -> None:
     policy = resolved(FOR_WEB, FOR_DB, subject=subject, mode=mode)
     assert policy.enforced == enforced
     assert (policy.ingress_enforced, policy.egress_enforced) == (IN in enforced, OUT in enforced)
@@ -50,7 +54,11 @@ def test_one_rule_that_denies_by_default_is_enough() -> None:
 
 
 def test_rules_add_up() -> None:
-    more = {"endpointSelector": {}, "ingress": [{"fromEntities": ["host", "world"]}], "ingressDeny": FOR_WEB["ingress"]}
+    more = {
+        "endpointSelector": {},
+        "ingress": [{"fromEntities": ["host", "world"]}],
+        "ingressDeny": FOR_WEB["ingress"],
+    }
     policy = resolved(FOR_WEB, more)
     host, world = policy.selectors
     assert {host.entity.value, world.entity.value} == {"host", "world"}  # type: ignore[union-attr]

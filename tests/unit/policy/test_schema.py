@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from typing import Any
 
 import pytest
@@ -152,7 +153,9 @@ def test_prefixes() -> None:
         "2001:db8::/32",
         "0.0.0.0/0",
     ]
-    (one,) = peers(fromCIDRSet=[{"cidr": "10.0.0.0/8", "except": ["10.96.0.0/12", "10.0.0.0/9", "10.0.0.0/9"]}])
+    (one,) = peers(
+        fromCIDRSet=[{"cidr": "10.0.0.0/8", "except": ["10.96.0.0/12", "10.0.0.0/9", "10.0.0.0/9"]}]
+    )
     assert [str(hole) for hole in one.excepts] == ["10.0.0.0/9", "10.96.0.0/12"]
 
 
@@ -214,23 +217,48 @@ WRONG: list[tuple[object, str, str]] = [
     (from_endpoint({"matchLabels": ["a"]}), f"{SELECTOR}.matchLabels", "object"),
     (from_endpoint({"matchLabels": {"version": 2}}), f"{SELECTOR}.matchLabels.version", "quotes"),
     (from_endpoint({"matchLabels": {"": "x"}}), f"{SELECTOR}.matchLabels.", "no key"),
-    (from_endpoint({"matchLabels": {"k8s:app": "web"}}), f"{SELECTOR}.matchLabels.k8s:app", "compose:service"),
-    (from_endpoint({"matchLabels": {"cidr:10.0.0.0/8": ""}}), f"{SELECTOR}.matchLabels.cidr:10.0.0.0/8", "fromCIDR"),
-    (from_endpoint({"matchLabels": {"reserved:wrld": ""}}), f"{SELECTOR}.matchLabels.reserved:wrld", "'world'"),
-    (from_endpoint({"matchLabels": {"compose:servic": "a"}}), f"{SELECTOR}.matchLabels.compose:servic", "'service'"),
+    (
+        from_endpoint({"matchLabels": {"k8s:app": "web"}}),
+        f"{SELECTOR}.matchLabels.k8s:app",
+        "compose:service",
+    ),
+    (
+        from_endpoint({"matchLabels": {"cidr:10.0.0.0/8": ""}}),
+        f"{SELECTOR}.matchLabels.cidr:10.0.0.0/8",
+        "fromCIDR",
+    ),
+    (
+        from_endpoint({"matchLabels": {"reserved:wrld": ""}}),
+        f"{SELECTOR}.matchLabels.reserved:wrld",
+        "'world'",
+    ),
+    (
+        from_endpoint({"matchLabels": {"compose:servic": "a"}}),
+        f"{SELECTOR}.matchLabels.compose:servic",
+        "'service'",
+    ),
     (expression(key="a", operator="Is"), f"{SELECTOR}.matchExpressions[0].operator", "NotIn"),
     (expression(operator="Exists"), f"{SELECTOR}.matchExpressions[0].key", "missing"),
     (expression(key="a", operator="In"), f"{SELECTOR}.matchExpressions[0].values", "at least one"),
-    (expression(key="a", operator="Exists", values=["x"]), f"{SELECTOR}.matchExpressions[0].values", "no values"),
+    (
+        expression(key="a", operator="Exists", values=["x"]),
+        f"{SELECTOR}.matchExpressions[0].values",
+        "no values",
+    ),
     (expression(key="a", operator="In", values=[1]), f"{SELECTOR}.matchExpressions[0].values[0]", "quotes"),
     (
-        from_endpoint({"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
+        from_endpoint(
+            {"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}
+        ),
         SELECTOR,
         "contradict",
     ),
     (
         from_endpoint(
-            {"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1", "2"]}]}
+            {
+                "matchLabels": {"a": "1"},
+                "matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1", "2"]}],
+            }
         ),
         SELECTOR,
         "contradict",
@@ -313,16 +341,80 @@ WRONG: list[tuple[object, str, str]] = [
     (ingress({}, enableDefaultDeny={"ingress": "no"}), "rules[0].enableDefaultDeny.ingress", "true or false"),
     (ingress({}, labels=["=x"]), "rules[0].labels[0]", "key"),
     (ingress({}, labels={"name": "x"}), "rules[0].labels", "list"),
+    (ingress({}, labels=["a=1", "a=2"]), "rules[0].labels", "two values"),
+    (ingress({}, labels=[{"key": "a", "value": 0}]), "rules[0].labels[0].value", "quotes"),
     (ingress({}, description=7), "rules[0].description", "text"),
 ]
 
+SLIPS: list[tuple[object, str, str]] = [
+    # What some languages take for nothing at all, and thereby for a wildcard
+    ({"endpointSelector": [], "ingress": [{}]}, "rules[0].endpointSelector", "object"),
+    ({"endpointSelector": {}, "ingress": [{}], "egres": None}, "rules[0].egres", "did you mean 'egress'?"),
+    (ingress(None), "rules[0].ingress[0]", "null"),
+    (ingress({"fromCIDR": [None]}), "rules[0].ingress[0].fromCIDR[0]", "null"),
+    (ingress({"fromCIDR": {}}), "rules[0].ingress[0].fromCIDR", "list"),
+    (ingress({"fromEndpoints": ""}), "rules[0].ingress[0].fromEndpoints", "list"),
+    (ingress({"fromEndpoints": [{}], "toPorts": {}}), "rules[0].ingress[0].toPorts", "list"),
+    (
+        ingress({"fromEndpoints": [{}], "toPorts": [{"ports": {}}]}),
+        "rules[0].ingress[0].toPorts[0].ports",
+        "list",
+    ),
+    (from_endpoint({"matchLabels": []}), f"{SELECTOR}.matchLabels", "object"),
+    (from_endpoint({"matchLabels": 0}), f"{SELECTOR}.matchLabels", "object"),
+    (from_endpoint({"matchExpressions": {}}), f"{SELECTOR}.matchExpressions", "list"),
+    (ingress(at(port="80", protocol=0)), f"{PORT}.protocol", "text"),
+    (ingress(at(port="80", protocol=[])), f"{PORT}.protocol", "text"),
+    (ingress(at(port="80", endPort=False)), f"{PORT}.endPort", "number"),
+    (ingress(at(port="80", endPort="")), f"{PORT}.endPort", "number"),
+    (ingress(at(port="")), f"{PORT}.port", "no port"),
+    (
+        ingress({"icmps": [{"fields": [{"type": 8, "family": {"IPv6": 1}}]}]}),
+        "rules[0].ingress[0].icmps[0].fields[0].family",
+        "text",
+    ),
+    (ingress({}, enableDefaultDeny={"ingress": 0}), "rules[0].enableDefaultDeny.ingress", "true or false"),
+    (ingress({}, enableDefaultDeny=False), "rules[0].enableDefaultDeny", "object"),
+]
 
-@pytest.mark.parametrize(("rule", "path", "said"), WRONG)
+
+@pytest.mark.parametrize(("rule", "path", "said"), WRONG + SLIPS)
 def test_an_error_names_the_field_and_what_to_do(rule: object, path: str, said: str) -> None:
     error = refused(rule)
     assert isinstance(error, InvalidInput)
     assert error.path == path
     assert said in f"{error.message} {error.hint}"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ingress(at(port="1" * 5000)),
+        ingress(at(port="x" * 1_000_000)),
+        ingress(at(port="80", protocol="x" * 1_000_000)),
+        ingress({"icmps": [{"fields": [{"type": "1" * 5000}]}]}),
+        ingress({"fromCIDR": [f"10.0.0.0/{'1' * 5000}"]}),
+        ingress({"fromEntities": [["all"] * 100_000]}),
+        from_endpoint({"matchLabels": {"a": ["x"] * 100_000}}),
+        expression(key="a", operator="x" * 1_000_000),
+    ],
+    ids=range(8),
+)
+def test_a_huge_value_makes_no_huge_error(rule: object) -> None:
+    assert len(str(refused(rule))) < 400
+
+
+def test_many_requirements_about_one_key_are_read_quickly() -> None:
+    same = [{"key": "a", "operator": "In", "values": ["1", str(number)]} for number in range(10_000)]
+    begun = time.process_time()
+    load_rules([from_endpoint({"matchExpressions": same})])
+    assert time.process_time() - begun < 2, "linear; 0.1 s on an idle machine"
+
+
+def test_labels_of_two_sources_may_meet_two_requirements_about_one_key() -> None:
+    wanted = [{"key": "app", "operator": "In", "values": [value]} for value in ("web", "db")]
+    (both,) = peers(fromEndpoints=[{"matchExpressions": wanted}])
+    assert both.matches(Labels.parse(["container:app=web", "opt:app=db"]))
 
 
 def test_the_path_counts_rules() -> None:
@@ -342,7 +434,10 @@ def test_the_path_counts_rules() -> None:
         (ingress({"fromGroups": [{}]}), "ingress[0].fromGroups"),
         (ingress({"fromRequires": [{}]}), "ingress[0].fromRequires"),
         (ingress({"fromCIDRSet": [{"cidrGroupRef": "x"}]}), "ingress[0].fromCIDRSet[0].cidrGroupRef"),
-        (ingress({"fromCIDRSet": [{"cidrGroupSelector": {}}]}), "ingress[0].fromCIDRSet[0].cidrGroupSelector"),
+        (
+            ingress({"fromCIDRSet": [{"cidrGroupSelector": {}}]}),
+            "ingress[0].fromCIDRSet[0].cidrGroupSelector",
+        ),
         (ingress({"authentication": {"mode": "required"}}), "ingress[0].authentication"),
         (ingress({"toPorts": [{"rules": {"http": [{}]}}]}), "ingress[0].toPorts[0].rules"),
         (ingress({"toPorts": [{"serverNames": ["a"]}]}), "ingress[0].toPorts[0].serverNames"),
@@ -366,7 +461,9 @@ def test_a_field_that_is_not_built_may_be_null(name: str) -> None:
 
 
 def test_empty_l7_rules_say_nothing() -> None:
-    assert services({"toPorts": [{"ports": [{"port": "80", "protocol": "TCP"}], "rules": {}}]}) == (Service(6, 80, 80),)
+    assert services({"toPorts": [{"ports": [{"port": "80", "protocol": "TCP"}], "rules": {}}]}) == (
+        Service(6, 80, 80),
+    )
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,11 @@ REFUSED: dict[str, tuple[type[CiliateError], str, str]] = {
         "rules[0].ingress[0].fromEndpoints[0].matchExpressions[0].key",
         "there is no Kubernetes here: write container:KEY",
     ),
-    "l3_requires_requires": (Unsupported, "rules[0].ingress[0].fromRequires", "into each fromEndpoints selector"),
+    "l3_requires_requires": (
+        Unsupported,
+        "rules[0].ingress[0].fromRequires",
+        "into each fromEndpoints selector",
+    ),
     "l4_l4_sni": (Unsupported, "rules[0].egress[0].toPorts[0].serverNames", NOT_ENFORCED_YET),
     "l7_dns_dns": (Unsupported, "rules[0].egress[0].toPorts[0].rules", NOT_ENFORCED_YET),
     "l7_http_http": (Unsupported, "rules[0].ingress[0].toPorts[0].rules", NOT_ENFORCED_YET),
