@@ -202,7 +202,7 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
     case = find(
         cases,
         lambda case: disagreement(case, make) is not None,
-        random=Random(1),
+        random=Random(0),
         settings=settings(
             max_examples=3000,
             phases=[Phase.generate],
