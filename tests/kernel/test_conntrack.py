@@ -8,7 +8,7 @@ import pytest
 
 from datapath.tables import CtFlag
 from model.flow import DropReason
-from tests.kernel.harness import SEALED, WORLD4, WORLD6, A, B, Node
+from tests.kernel.harness import SEALED, WORLD4, WORLD6, A, Action, B, Node, context
 from tests.kernel.packets import ACK, FIN, RST, SYN, Payload, icmp, ping, pong, sctp, tcp, udp
 
 FAMILIES = pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])
@@ -232,5 +232,6 @@ def test_flows_with_the_world_are_followed_on_both_programs(node: Node) -> None:
 
 def test_a_full_table_gives_up_its_oldest_flows(node: Node) -> None:
     for port in range(6000):
-        assert node.send(A, B.ipv4, udp(1024 + port, 80)).passed
+        frame = node.frame(A, B.ipv4, udp(1024 + port, 80))
+        assert node.run_unread("from_container", frame, context(A.number)).result == Action.REDIRECT
     assert 2000 < len(node.flows()) <= 4096

@@ -185,6 +185,12 @@ class TestPublishedPorts:
         assert node.send(A, LISTED4, tcp(80, 4000, SYN | ACK)).reason is DENIED
 
 
+def test_a_container_that_talks_to_itself_by_the_stack_has_one_flow(node: Node) -> None:
+    node.receive(A, A.ipv4, tcp(4000, 80, SYN), origin=A.number)
+    node.receive(A, A.ipv4, tcp(80, 4000, SYN | ACK), origin=A.number)
+    assert (node.flow().origin_packets, node.flow().reply_packets) == (1, 1)
+
+
 class TestAnswersToTheContainer:
     def test_are_judged_by_the_address_that_it_asked(self, node: Node) -> None:
         """It asked the host's address; that another container answers there is the host's doing."""
