@@ -15,6 +15,30 @@ from agent.system import System
 
 Text = dict[str, Any]
 
+ENDPOINT = {
+    "name": "name",
+    "in": "path",
+    "description": "its number, or container-name:, container-id:, docker-endpoint:, ipv4: or ipv6: and what it has",
+}
+
+RULES = {
+    "required": True,
+    "description": "a list of rules, or one rule, as JSON or YAML",
+    "content": {
+        "application/json": {
+            "schema": {"type": "array", "items": {"type": "object"}},
+            "example": [
+                {
+                    "endpointSelector": {"matchLabels": {"role": "web"}},
+                    "ingress": [{"fromEndpoints": [{"matchLabels": {"role": "client"}}]}],
+                    "labels": ["name=web"],
+                }
+            ],
+        },
+        "application/yaml": {"schema": {"type": "string"}},
+    },
+}
+
 
 def register(app: Flask, api: Api, system: System) -> None:
     """Adds every path to the application."""
@@ -54,36 +78,36 @@ def _endpoints(system: System) -> Blueprint:
             ordered = sorted(state.endpoints.values(), key=lambda endpoint: endpoint.id)
             return [views.endpoint(state, endpoint) for endpoint in ordered]
 
-    @blueprint.route("/endpoint/<name>")
+    @blueprint.route("/endpoint/<name>", parameters=[ENDPOINT])
     class OneEndpoint(MethodView):
         @blueprint.response(200, schema.EndpointSchema)
         def get(self, name: str) -> Text:
-            """One, by number, container-name:, container-id:, docker-endpoint:, ipv4: or ipv6:."""
+            """One of them."""
             state = system.state
             return views.endpoint(state, views.find_endpoint(state, name))
 
-    @blueprint.route("/endpoint/<name>/healthz")
+    @blueprint.route("/endpoint/<name>/healthz", parameters=[ENDPOINT])
     class EndpointHealth(MethodView):
         @blueprint.response(200, schema.EndpointHealthSchema)
         def get(self, name: str) -> Text:
             """Are its link, its programs and its entries what they should be?"""
             return system.endpoint_health(views.find_endpoint(system.state, name))
 
-    @blueprint.route("/endpoint/<name>/log")
+    @blueprint.route("/endpoint/<name>/log", parameters=[ENDPOINT])
     class EndpointLog(MethodView):
         @blueprint.response(200, schema.LogLineSchema(many=True))
         def get(self, name: str) -> list[Text]:
             """What happened to it, oldest first."""
             return system.journal.lines(views.find_endpoint(system.state, name).docker_id)
 
-    @blueprint.route("/endpoint/<name>/labels")
+    @blueprint.route("/endpoint/<name>/labels", parameters=[ENDPOINT])
     class EndpointLabels(MethodView):
         @blueprint.response(200, schema.EndpointLabelsSchema)
         def get(self, name: str) -> Text:
             """The labels that make its identity, and the others."""
             return views.endpoint_labels(views.find_endpoint(system.state, name))
 
-        @blueprint.arguments(schema.LabelsSchema)
+        @blueprint.arguments(schema.LabelsSchema, error_status_code=400)
         @blueprint.response(200, schema.EndpointLabelsSchema)
         def patch(self, body: Text, name: str) -> Text:
             """Replace what the container says; null goes back to the container's own labels."""
@@ -129,21 +153,33 @@ def _identities(system: System) -> Blueprint:
 
 def _policy(system: System) -> Blueprint:
     blueprint = Blueprint("policy", __name__, url_prefix="/v1", description="Rules")
+    rules = system.rules
+
+    def asking(query: type) -> Any:
+        return blueprint.arguments(query, location="query", unknown=None, error_status_code=400)
 
     @blueprint.route("/policy")
     class Policy(MethodView):
-        @blueprint.arguments(schema.LabelQuerySchema, location="query")
+        @asking(schema.PolicyGetQuerySchema)
         @blueprint.response(200, schema.PolicySchema)
         def get(self, query: Text) -> Text:
-            """The rules in force on this node; with `labels`, those that carry all of them. With `wait`,
-            when the given `revision` is realized."""
-            return system.rules.show(query["labels"], query["revision"], query["wait"])
+            """The rules in force on this node, named ones too.
 
-        @blueprint.arguments(schema.PolicyPutQuerySchema, location="query")
+            With `labels`, those that carry all of them. With `revision` and `wait`, once that revision is in force.
+            """
+            return rules.show(query["labels"], query["revision"], query["wait"])
+
+        @asking(schema.PolicyPutQuerySchema)
+        @blueprint.doc(requestBody=RULES)
         @blueprint.response(200, schema.PolicySchema)
         def put(self, query: Text) -> Text:
-            """Add rules (a list, JSON or YAML). Once answered they are on disk."""
-            return system.rules.put(
+            """Add rules.
+
+            Once answered they are on disk; they are in force a moment later, or when this answers with `wait`. Rules
+            that do not fit into the kernel are refused (507). Rules that are there already are added once more: say
+            `replace-with-labels`, or give the set a name.
+            """
+            return rules.put(
                 request.get_data(),
                 request.mimetype,
                 replace=query["replace_with_labels"],
@@ -151,11 +187,36 @@ def _policy(system: System) -> Blueprint:
                 dry_run=query["dry_run"],
             )
 
-        @blueprint.arguments(schema.LabelQuerySchema, location="query")
+        @asking(schema.PolicyDeleteQuerySchema)
         @blueprint.response(200, schema.DeletedSchema)
         def delete(self, query: Text) -> Text:
-            """Delete the rules that carry all of `labels`; without labels, all rules."""
-            return system.rules.delete(query["labels"], query["wait"])
+            """Delete the rules without a name that carry all of `labels`.
+
+            Without `labels`, all rules without a name, as in Cilium. Named sets are deleted by their name alone.
+            """
+            return rules.delete(query["labels"], query["wait"])
+
+    @blueprint.route("/policy/name/<name>")
+    class NamedPolicy(MethodView):
+        @blueprint.response(200, schema.PolicySchema)
+        def get(self, name: str) -> Text:
+            """The rules of this name that are in force on this node."""
+            return rules.show_named(name)
+
+        @asking(schema.NamedPutQuerySchema)
+        @blueprint.doc(requestBody=RULES)
+        @blueprint.response(200, schema.PolicySchema)
+        def put(self, query: Text, name: str) -> Text:
+            """Replace the rules of this name, all of them at once. May be repeated."""
+            return rules.put_named(
+                name, request.get_data(), request.mimetype, wait=query["wait"], dry_run=query["dry_run"]
+            )
+
+        @asking(schema.NamedDeleteQuerySchema)
+        @blueprint.response(200, schema.DeletedSchema)
+        def delete(self, query: Text, name: str) -> Text:
+            """Delete the rules of this name. May be repeated."""
+            return rules.delete_named(name, query["wait"])
 
     return blueprint
 

@@ -21,6 +21,7 @@ from flask import Blueprint, Flask, Response, request
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from agent.schema import ErrorSchema
 from model.errors import CiliateError, Unsupported
 from model.plugin_protocol import CONTENT_TYPE, encode, encode_error
 
@@ -129,6 +130,10 @@ def plugin_app(*drivers: Blueprint) -> Flask:
     return app
 
 
+class _Api(Api):  # type: ignore[misc]
+    ERROR_SCHEMA = ErrorSchema
+
+
 def rest_app() -> tuple[Flask, Api]:
     """An empty REST application with the one error handler; blueprints are registered by the caller."""
     app = Flask("ciliate")
@@ -141,7 +146,7 @@ def rest_app() -> tuple[Flask, Api]:
         OPENAPI_JSON_PATH="openapi.json",
         MAX_CONTENT_LENGTH=LARGEST_BODY,
     )
-    api = Api(app)
+    api = _Api(app)
     app.register_error_handler(CiliateError, _known)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unknown)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from agent import views
-from agent.desired import desired
+from agent.entries import address_entry, endpoint_entry
 from agent.events import Event
 from agent.journal import Journal
 from agent.loop import Loop
@@ -25,11 +27,17 @@ from driver.network import Networks
 from identity.labels import parse_user_labels
 from ipam_driver.ipam import Ipam
 from model.endpoint import Endpoint
-from model.errors import CiliateError, NotFound
+from model.errors import CiliateError, Conflict, NotFound
 from model.version import VERSION
+from policy.mapstate import map_state
 from store.identities import IdentityAllocator
 
+log = structlog.get_logger("agent")
+
 Text = dict[str, Any]
+
+REFUSING = ("endpoints", "hosts4", "hosts6", "prefixes4", "prefixes6", "devices")
+"""Maps that refuse entries when they are full; the others make room, or are always full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +65,12 @@ class System:
         return self.loop.state
 
     def close(self) -> None:
-        """Stops serving; what is in the kernel stays in force."""
+        """Everything, one after the other; what is in the kernel stays in force."""
         for close in self.closing:
-            close()
+            try:
+                close()
+            except Exception:
+                log.exception("not closed", what=getattr(close, "__qualname__", ""))
 
     def health(self) -> Text:
         state = self.state
@@ -69,11 +80,12 @@ class System:
             {"kind": "PROBLEM", "text": problem, "hint": "see the agent's log"} for problem in problems
         ]
         full = [
-            info for info in self.datapath.map_info() if info.entries and info.entries >= info.max_entries
+            info.name
+            for info in self.datapath.map_info(REFUSING)
+            if info.entries is not None and info.entries >= info.max_entries
         ]
         warnings += [
-            {"kind": "FULL", "text": f"map {info.name} is full", "hint": "see `ciliate map list`"}
-            for info in full
+            {"kind": "FULL", "text": f"map {name} is full", "hint": "see `ciliate map list`"} for name in full
         ]
         warnings += [
             {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.current()
@@ -134,26 +146,39 @@ class System:
         return views.identity(number, labels)
 
     def relabel(self, endpoint: Endpoint, texts: list[str] | None) -> Endpoint:
-        """Takes effect before it returns."""
+        """Takes effect before it returns. Raises Conflict for an endpoint whose container does not run."""
         labels = None if texts is None else parse_user_labels(texts)
+        if not endpoint.ifindex:
+            raise Conflict(f"endpoint {endpoint.id} has no running container", hint="start it first")
         self.networks.set_labels(endpoint.docker_id, labels)
+        changed = self.state.endpoints.get(endpoint.docker_id)
+        if changed is None:
+            raise NotFound(f"endpoint {endpoint.id} is gone")
         self.journal.write(
             endpoint.docker_id,
             "labels are the container's own again" if texts is None else f"labels set to {', '.join(texts)}",
         )
-        return self.state.endpoints[endpoint.docker_id]
+        return changed
 
     def endpoint_health(self, endpoint: Endpoint) -> Text:
         problems: list[str] = []
+        state = self.state
+        if endpoint.docker_id not in state.endpoints:
+            raise NotFound(f"endpoint {endpoint.id} is gone")
+        endpoint = state.endpoints[endpoint.docker_id]
         if endpoint.ifindex:
-            want = desired(self.state)
-            if self.datapath.endpoints.get(endpoint.ifindex) != want.endpoints.get(endpoint.ifindex):
+            network, subject = state.networks[endpoint.network_id], state.subjects[endpoint.identity]
+            entry = endpoint_entry(endpoint, network, subject.slot)
+            address = address_entry(endpoint, network, subject.slot)
+            if self.datapath.endpoints.get(endpoint.ifindex) != entry:
                 problems.append("its entry in the datapath is not what it should be")
             problems.extend(
                 f"the ipcache does not say that {prefix} is this endpoint"
                 for prefix in endpoint.prefixes
-                if self.datapath.ipcache.get(prefix) != want.addresses.get(prefix)
+                if self.datapath.ipcache.get(prefix) != address
             )
+            if self.datapath.policy(subject.slot) != map_state(subject.policy, state.select):
+                problems.append("the policy map of its identity is not what it should be")
             try:
                 if not attached(endpoint.ifindex):
                     problems.append(f"no program is attached to {endpoint.ifname}: nothing passes")

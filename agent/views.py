@@ -10,7 +10,7 @@ from typing import Any
 from agent.state import State
 from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry
 from model.endpoint import Endpoint, EndpointState
-from model.errors import InvalidInput, NotFound
+from model.errors import Conflict, InvalidInput, NotFound
 from model.flow import Direction, DropReason
 from model.identity import Reserved
 from model.labels import Labels
@@ -59,7 +59,8 @@ def endpoint(state: State, shown: Endpoint) -> View:
 
 
 def find_endpoint(state: State, name: str) -> Endpoint:
-    """By number, or by a name with one of Cilium's prefixes; a bare name that is no number is a container's."""
+    """By number, or by a name with one of Cilium's prefixes; a bare name that is no number is a container's. Raises
+    NotFound; Conflict if it means several, as of a container in several networks."""
     kind, colon, value = name.partition(":")
     if not colon or kind not in _FINDERS:
         kind, value = ("id", name) if name.isdecimal() else ("container-name", name)
@@ -69,7 +70,14 @@ def find_endpoint(state: State, name: str) -> Endpoint:
     except ValueError as error:
         raise InvalidInput(str(error), path="id", hint="write ipv4:10.200.0.2") from error
     if not found:
-        raise NotFound(f"no endpoint {name!r}", hint="see `ciliate endpoint list`")
+        raise NotFound(f"no endpoint {name!r}", path="id", hint="see `ciliate endpoint list`")
+    if len(found) > 1:
+        numbers = sorted(candidate.id for candidate in found)
+        raise Conflict(
+            f"{name!r} means {len(found)} endpoints",
+            path="id",
+            hint=f"name one by its number: {', '.join(map(str, numbers[:10]))}",
+        )
     return found[0]
 
 

@@ -43,7 +43,12 @@ def _parts(health: Mapping[str, Any]) -> Iterator[Trouble]:
         )
     for name, consequence, hint in (
         ("store", "new identities and rules cannot be kept", LOG),
-        ("docker", "labels of new containers cannot be read", "`systemctl status docker` tells why"),
+        (
+            "docker",
+            "labels of new containers cannot be read",
+            "does it run (`systemctl status docker`), and there? DOCKER_HOST says where it is; right after a start ask "
+            "once more",
+        ),
     ):
         part = health[name]
         if part["state"] != "ok":

@@ -115,8 +115,8 @@ class KernelDatapath:
     def collect_conntrack(self, now_ns: int, gone: Collection[IPAddress]) -> int:
         return sum(sweep(self._maps[name], now_ns, gone) for name in ("ct4", "ct6"))
 
-    def map_info(self) -> list[MapInfo]:
-        return [self._info(table) for table in self._maps.values()]
+    def map_info(self, names: Collection[str] = ()) -> list[MapInfo]:
+        return [self._info(table) for name, table in self._maps.items() if not names or name in names]
 
     def _info(self, table: KernelMap) -> MapInfo:
         info = syscall.map_info(table.fd)

@@ -168,7 +168,7 @@ class MemoryDatapath:
         ]
         return before - len(self._flows)
 
-    def map_info(self) -> list[MapInfo]:
+    def map_info(self, names: Collection[str] = ()) -> list[MapInfo]:
         counts = {
             "endpoints": len(self.endpoints),
             "devices": len(self.devices),
@@ -189,5 +189,5 @@ class MemoryDatapath:
                 counts.get(name),
             )
             for name, spec in self._specs.items()
-            if name != "inner"
+            if name != "inner" and (not names or name in names)
         ]

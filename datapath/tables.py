@@ -173,4 +173,5 @@ class Datapath(Protocol):
         """Delete flows that have expired by `now_ns` (CLOCK_MONOTONIC) and those of addresses that are
         gone, which may soon be another container's; how many."""
 
-    def map_info(self) -> list[MapInfo]: ...
+    def map_info(self, names: Collection[str] = ()) -> list[MapInfo]:
+        """Of the maps of these names, of all if there are none. Counting the entries of large ones takes time."""
