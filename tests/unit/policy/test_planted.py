@@ -4,7 +4,7 @@ A mistake is a way to make a node from rules; the search has to find rules and p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
 from random import Random
@@ -138,16 +138,32 @@ def key(number: int, place: tuple[Direction, int, int, int]) -> PolicyKey:
     return PolicyKey(direction, number, protocol, port, bits)
 
 
-def reply_direction(case: Case) -> Node:
-    """Ingress rules judge what leaves."""
-    right = node_of(case)
-    turned = {
-        subject: {
-            replace(key, direction=Direction(1 - key.direction)): entry for key, entry in entries.items()
+def keyed_by(change: Callable[[PolicyKey], Iterable[PolicyKey]]) -> Callable[[Case], Node]:
+    """An engine that writes each entry under other keys."""
+
+    def node(case: Case) -> Node:
+        right = node_of(case)
+        maps = {
+            subject: {new: entry for old, entry in entries.items() for new in change(old)}
+            for subject, entries in right.maps.items()
         }
-        for subject, entries in right.maps.items()
-    }
-    return replace(right, maps=turned)
+        return replace(right, maps=maps)
+
+    return node
+
+
+def anybody_is_forgotten(key: PolicyKey) -> Iterable[PolicyKey]:
+    """The second question, for identity 0, is never asked."""
+    return [key] if key.identity else []
+
+
+def every_protocol_has_ports(key: PolicyKey) -> Iterable[PolicyKey]:
+    return [key] if key.protocol else [replace(key, protocol=protocol) for protocol in (6, 17, 132)]
+
+
+def reply_direction(key: PolicyKey) -> Iterable[PolicyKey]:
+    """Ingress rules judge what leaves."""
+    return [replace(key, direction=Direction(1 - key.direction))]
 
 
 def stale_entries(case: Case) -> Node:
@@ -188,7 +204,9 @@ PLANTED: dict[str, Callable[[Case], Node]] = {
     "no port is any port": misread(no_port_is_any_port),
     "nothing is everything": misread(nothing_is_everything),
     "image is container": image_is_container,
-    "reply direction": reply_direction,
+    "wildcard identity": keyed_by(anybody_is_forgotten),
+    "any protocol": keyed_by(every_protocol_has_ports),
+    "reply direction": keyed_by(reply_direction),
     "stale entry": stale_entries,
     "init is open": init_is_open,
 }
