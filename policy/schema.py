@@ -14,16 +14,18 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre
 
 from model.errors import CiliateError, InvalidInput
 from model.flow import Direction
-from policy import fields as value_of
+from policy.fields import only_known, rule_labels, truth, under
+from policy.peers import cidr, cidr_set, entity, selector
 from policy.rule import Element, Rule, Service
 from policy.selector import Selector
+from policy.traffic import icmp_service, port_services
 
 _MOST = 40
 """Entries in one list of ports or ICMP types."""
 
 
 class _Parsed(fields.Field[Any]):
-    """What one of policy.fields makes of it."""
+    """What a function of policy.fields, peers or traffic makes of it."""
 
     def __init__(self, parse: Callable[[Any], Any], **options: Any) -> None:
         super().__init__(**options)
@@ -53,9 +55,9 @@ class _Part(Schema):
         self._names = [field.data_key or name for name, field in self.fields.items()]
 
     @pre_load
-    def only_known(self, data: Any, **_: Any) -> Any:
+    def has_no_others(self, data: Any, **_: Any) -> Any:
         try:
-            value_of.only_known(data, self._names)
+            only_known(data, self._names)
         except CiliateError as error:
             raise _carrying(error) from error
         return data
@@ -73,7 +75,7 @@ def _short_list(item: fields.Field[Any], name: str) -> fields.List[Any]:
 
 
 class _PortRuleSchema(_Part):
-    ports = _short_list(_Parsed(value_of.services), "ports")
+    ports = _short_list(_Parsed(port_services), "ports")
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> tuple[Service, ...]:
@@ -81,7 +83,7 @@ class _PortRuleSchema(_Part):
 
 
 class _IcmpSchema(_Part):
-    types = _short_list(_Parsed(value_of.icmp_service), "fields")
+    types = _short_list(_Parsed(icmp_service), "fields")
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> tuple[Service, ...]:
@@ -119,27 +121,27 @@ class _ElementSchema(_Part):
 
 
 class _IngressSchema(_ElementSchema):
-    endpoints = _list(_Parsed(value_of.selector), "fromEndpoints")
-    cidrs = _list(_Parsed(value_of.cidr), "fromCIDR")
-    cidr_sets = _list(_Parsed(value_of.cidr_set), "fromCIDRSet")
-    entities = _list(_Parsed(value_of.entity), "fromEntities")
+    endpoints = _list(_Parsed(selector), "fromEndpoints")
+    cidrs = _list(_Parsed(cidr), "fromCIDR")
+    cidr_sets = _list(_Parsed(cidr_set), "fromCIDRSet")
+    entities = _list(_Parsed(entity), "fromEntities")
 
 
 class _EgressSchema(_ElementSchema):
-    endpoints = _list(_Parsed(value_of.selector), "toEndpoints")
-    cidrs = _list(_Parsed(value_of.cidr), "toCIDR")
-    cidr_sets = _list(_Parsed(value_of.cidr_set), "toCIDRSet")
-    entities = _list(_Parsed(value_of.entity), "toEntities")
+    endpoints = _list(_Parsed(selector), "toEndpoints")
+    cidrs = _list(_Parsed(cidr), "toCIDR")
+    cidr_sets = _list(_Parsed(cidr_set), "toCIDRSet")
+    entities = _list(_Parsed(entity), "toEntities")
 
 
 class _DefaultDenySchema(_Part):
-    ingress = _Parsed(value_of.truth, allow_none=True)
-    egress = _Parsed(value_of.truth, allow_none=True)
+    ingress = _Parsed(truth, allow_none=True)
+    egress = _Parsed(truth, allow_none=True)
 
 
 class _RuleSchema(_Part):
     endpointSelector = _Parsed(
-        value_of.selector,
+        selector,
         required=True,
         # marshmallow reads them as formats.
         error_messages=dict.fromkeys(("required", "null"), "a rule needs one: {{}} selects all"),
@@ -149,7 +151,7 @@ class _RuleSchema(_Part):
     egress = _list(fields.Nested(_EgressSchema))
     egressDeny = _list(fields.Nested(_EgressSchema))
     enableDefaultDeny = fields.Nested(_DefaultDenySchema, allow_none=True)
-    labels = _Parsed(value_of.rule_labels, allow_none=True)
+    labels = _Parsed(rule_labels, allow_none=True)
     description = fields.String(allow_none=True, error_messages={"invalid": "must be text"})
 
     @post_load
@@ -168,7 +170,7 @@ class _RuleSchema(_Part):
                 for direction, names in lists.items()
                 if (any(map(data.get, names)) if wanted[direction] is None else wanted[direction])
             ),
-            labels=data.get("labels") or value_of.rule_labels(None),
+            labels=data.get("labels") or rule_labels(None),
         )
 
 
@@ -232,8 +234,8 @@ def _first(messages: Any, path: str) -> CiliateError:
     while isinstance(messages, Mapping):
         name, messages = next(iter(messages.items()))
         if name != "_schema":
-            path = value_of.under(path, f"[{name}]" if isinstance(name, int) else name)
+            path = under(path, f"[{name}]" if isinstance(name, int) else name)
     problem = messages[0]
     if isinstance(problem, CiliateError):
-        return type(problem)(problem.message, path=value_of.under(path, problem.path), hint=problem.hint)
+        return type(problem)(problem.message, path=under(path, problem.path), hint=problem.hint)
     return InvalidInput(str(problem), path=path)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from identity.cidr import labels_of
-from policy.fields import cidr_set, selector
 from policy.index import SelectorIndex
+from policy.peers import cidr_set, selector
 from policy.selector import CidrSelector, Entity, EntitySelector, Selector
 from tests.unit.policy.drawing import CONTAINERS, PREFIXES, RESERVED, cidr_sets, selectors
 

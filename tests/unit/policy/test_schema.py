@@ -15,7 +15,8 @@ from identity.labels import DERIVED
 from model.errors import CiliateError, InvalidInput, Unsupported
 from model.flow import Direction
 from model.labels import Labels
-from policy.fields import KEYS, LATER
+from policy.fields import LATER
+from policy.peers import KEYS
 from policy.rule import Service
 from policy.schema import dump_rules, load_rules
 from tests.unit.policy.drawing import Document, documents

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from identity.cidr import labels_of
 from model.labels import Labels
-from policy.fields import selector
+from policy.peers import selector
 from policy.selections import Selections
 from policy.selector import Selector
 from tests.unit.policy.drawing import CONTAINERS, PREFIXES

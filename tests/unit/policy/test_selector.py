@@ -8,7 +8,7 @@ import pytest
 
 from model.identity import Reserved
 from model.labels import Labels
-from policy.fields import selector
+from policy.peers import selector
 from policy.selector import CidrSelector, Entity, EntitySelector, covers, prefix_of
 
 WEB = Labels.parse(

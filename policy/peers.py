@@ -1,0 +1,181 @@
+"""Peers in rules: labels, entities, prefixes. PURE.
+
+Each function takes what JSON gave and returns a selector. Errors are those of policy.fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError
+from typing import Any
+
+from model.errors import CiliateError, InvalidInput
+from model.identity import Reserved
+from model.labels import ANY, split_source
+from model.network import IPNetwork
+from policy.fields import (
+    NO_CIDR_GROUPS,
+    NO_DNS_NAMES,
+    NO_NODES,
+    each,
+    given,
+    is_number,
+    near,
+    only_known,
+    shown,
+    text,
+)
+from policy.selector import (
+    CidrSelector,
+    Entity,
+    EntitySelector,
+    LabelSelector,
+    Operator,
+    Requirement,
+    covers,
+)
+
+FOREIGN = {
+    "k8s": "there is no Kubernetes here: write container:KEY for a container's label, compose:service for a Compose "
+    "service, nomad:job for a Nomad job",
+    "node": NO_NODES,
+    "cidrgroup": NO_CIDR_GROUPS,
+    "cidr": "write prefixes into fromCIDR or toCIDR",
+    "fqdn": NO_DNS_NAMES,
+    "cni": "no label has this source here",
+    "gen": "no label has this source here",
+    "directory": "no label has this source here",
+}
+"""Sources of labels that Cilium knows, and that would select nothing here."""
+
+KEYS = {
+    "reserved": tuple(one.label.key for one in Reserved if one is not Reserved.UNKNOWN),
+    "network": ("id",),
+    "compose": ("project", "service"),
+    "nomad": ("job", "group", "task", "namespace"),
+}
+"""All keys that ciliate gives out under these sources; another one is a slip of the pen."""
+
+
+def selector(data: Any) -> LabelSelector:
+    only_known(data, ("matchLabels", "matchExpressions"))
+    labels = given(data, "matchLabels", {})
+    if not isinstance(labels, Mapping):
+        raise InvalidInput("must be an object", path="matchLabels", hint='write {"KEY": "VALUE"}')
+    requirements = [
+        Requirement(*label_name(name, path), Operator.IN, ("" if value is None else text(value, path),))
+        for name, value in labels.items()
+        for path in (f"matchLabels.{name}",)
+    ]
+    requirements += each(data.get("matchExpressions"), requirement, "matchExpressions")
+    refuse_contradiction(requirements)
+    return LabelSelector(tuple(requirements))
+
+
+def requirement(data: Any) -> Requirement:
+    only_known(data, ("key", "operator", "values"))
+    source, key = label_name(data.get("key"), "key")
+    if data.get("operator") not in list(Operator):
+        raise InvalidInput(
+            f"{shown(data.get('operator'))} is no operator",
+            path="operator",
+            hint=f"write {', '.join(Operator)}",
+        )
+    operator = Operator(data["operator"])
+    values = tuple(sorted(set(each(data.get("values"), text, "values"))))
+    if operator in (Operator.IN, Operator.NOT_IN) and not values:
+        raise InvalidInput(f"{operator} needs at least one value", path="values")
+    if operator in (Operator.EXISTS, Operator.DOES_NOT_EXIST) and values:
+        raise InvalidInput(f"{operator} takes no values", path="values", hint="write In or NotIn")
+    return Requirement(source, key, operator, values)
+
+
+def label_name(name: Any, path: str) -> tuple[str, str]:
+    """`[source:]key` of a selector. One that can select nothing here is refused, not left to deny in silence."""
+    prefix, colon, rest = text(name, path).partition(":")
+    if colon and prefix in FOREIGN:
+        raise InvalidInput(f"{shown(name)} selects nothing", path=path, hint=FOREIGN[prefix])
+    source, key = (ANY, rest) if prefix == "unspec" and colon else split_source(name)
+    if not key:
+        raise InvalidInput(f"{shown(name)} has no key", path=path)
+    if key not in KEYS.get(source, (key,)):
+        raise InvalidInput(f"there is no label {shown(name)}", path=path, hint=near(key, KEYS[source]))
+    return source, key
+
+
+def refuse_contradiction(requirements: Iterable[Requirement]) -> None:
+    """Requirements about one key that no labels meet together."""
+    by_name: dict[tuple[str, str], list[Requirement]] = {}
+    for one in requirements:
+        by_name.setdefault((one.source, one.key), []).append(one)
+    for (source, key), about in by_name.items():
+        if _exclude_each_other(source, about):
+            raise InvalidInput(
+                f"the requirements about {shown(key)} contradict each other",
+                hint="no labels meet them all: the selector would select nothing",
+            )
+
+
+def _exclude_each_other(source: str, about: Sequence[Requirement]) -> bool:
+    """`any:` may be met by several labels, of different sources."""
+    operators = {one.operator for one in about}
+    wanted = [set(one.values) for one in about if one.operator is Operator.IN]
+    unwanted = {value for one in about if one.operator is Operator.NOT_IN for value in one.values}
+    if Operator.DOES_NOT_EXIST in operators and operators & {Operator.IN, Operator.EXISTS}:
+        return True
+    if any(values <= unwanted for values in wanted):
+        return True
+    return source != ANY and bool(wanted) and set.intersection(*wanted) <= unwanted
+
+
+def entity(value: Any) -> EntitySelector:
+    if value not in list(Entity):
+        raise InvalidInput(f"{shown(value)} is no entity", hint=near(shown(value), list(Entity)))
+    return EntitySelector(Entity(value))
+
+
+def cidr(value: Any) -> CidrSelector:
+    """A prefix, or one address."""
+    return CidrSelector(_prefix(value))
+
+
+def cidr_set(data: Any) -> CidrSelector:
+    only_known(data, ("cidr", "except"))
+    try:
+        whole = _prefix(data.get("cidr"), length=True)
+    except CiliateError as error:
+        error.path = "cidr"
+        raise
+
+    def hole(value: Any) -> IPNetwork:
+        inner = _prefix(value, length=True)
+        if not covers(whole, inner):
+            raise InvalidInput(f"{inner} does not lie inside {whole}")
+        if inner == whole:
+            raise InvalidInput(f"nothing of {whole} is left", hint="leave the whole element out")
+        return inner
+
+    holes = set(each(data.get("except"), hole, "except"))
+    return CidrSelector(
+        whole, tuple(sorted(holes, key=lambda one: (int(one.network_address), one.prefixlen)))
+    )
+
+
+def _prefix(value: Any, *, length: bool = False) -> IPNetwork:
+    """`length`: the prefix length has to be written. Bits beyond it are cut off, as Cilium does."""
+    written = text(value)
+    address, slash, bits = written.partition("/")
+    if length and not slash:
+        raise InvalidInput(f"{shown(written)} has no prefix length", hint="write /32 or /128 for one address")
+    try:
+        if "%" in written or (slash and not is_number(bits)):
+            raise AddressValueError("the length is a number, and interfaces have no part in it")
+        if ":" not in address:
+            return IPv4Network(written, strict=False)
+        prefix = IPv6Network(written, strict=False)
+    except (AddressValueError, NetmaskValueError) as error:
+        raise InvalidInput(
+            f"{shown(written)} is no prefix", hint="write 192.0.2.0/24 or 2001:db8::/32"
+        ) from error
+    if prefix.network_address.ipv4_mapped is not None and prefix.prefixlen >= 96:
+        raise InvalidInput(f"{shown(written)} is an IPv4 address in IPv6 clothes", hint="write it as IPv4")
+    return prefix
