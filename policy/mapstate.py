@@ -45,6 +45,8 @@ Select = Callable[[Selector], Collection[int]]
 
 ALLOW, DENY = PolicyEntry(), PolicyEntry(deny=True)
 
+_NOWHERE: frozenset[Place] = frozenset()
+
 
 def map_state(policy: SubjectPolicy, select: Select) -> dict[PolicyKey, PolicyEntry]:
     """`select`: the identities that a selector selects now."""
@@ -92,15 +94,19 @@ def _anybody(policy: SubjectPolicy) -> Grants:
 def _strongest(parts: Collection[Grants], beneath: Grants) -> Grants:
     """The fewest places that give every packet the verdict that all parts together do, on top of `beneath`. No allow
     is covered by a deny, and nothing by its like."""
-    allow = frozenset[Place]().union(*(part.allow for part in parts))
-    deny = frozenset[Place]().union(*(part.deny for part in parts))
+    allow = _NOWHERE.union(*[part.allow for part in parts])
+    deny = _NOWHERE.union(*[part.deny for part in parts])
     return Grants(_beside(allow, deny | beneath.allow | beneath.deny), _beside(deny, beneath.deny))
 
 
 def _beside(places: frozenset[Place], others: frozenset[Place]) -> frozenset[Place]:
     """Those that nothing of the others covers, nor anything wider of their own."""
+    if not places:
+        return places
     all_places = places | others
-    return frozenset(place for place in places if place not in others and wider(place).isdisjoint(all_places))
+    return frozenset(
+        [place for place in places if place not in others and wider(place).isdisjoint(all_places)]
+    )
 
 
 def _entries(identity: int, grants: Grants) -> dict[PolicyKey, PolicyEntry]:

@@ -33,7 +33,7 @@ def covering(direction: Direction, protocol: int, port: int, bits: int) -> Itera
     yield direction, ANY_PROTOCOL, 0, 0
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def wider(place: Place) -> frozenset[Place]:
     """All that cover it, save itself."""
     return frozenset(covering(*place)) - {place}
