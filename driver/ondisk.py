@@ -42,7 +42,8 @@ class OnDisk:
         self._records: dict[Path, _Record] = {}
         self._images: dict[str, dict[str, str]] = {}
 
-    def find(self, endpoint: Endpoint) -> ContainerFacts | None:
+    def name(self, endpoint: Endpoint) -> str | None:
+        """The container's name when the endpoint was made. The record is there from Join on."""
         root = self._root()
         if root is None:
             return None
@@ -50,8 +51,11 @@ class OnDisk:
             database = (root / "network" / "files" / "local-kv.db").read_bytes()
         except OSError:
             return None
-        name = container_name(database, endpoint)
-        if name is None:
+        return container_name(database, endpoint)
+
+    def find(self, endpoint: Endpoint) -> ContainerFacts | None:
+        root, name = self._root(), self.name(endpoint)
+        if root is None or name is None:
             return None
         with self._lock:
             records = [record for record in self._containers(root) if record.name == f"/{name}"]

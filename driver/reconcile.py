@@ -34,6 +34,12 @@ AGAIN_SECONDS = 8.0
 FORGOTTEN_SECONDS = 30.0
 """What Docker does not show may be under way; it is forgotten when it has been missing this long."""
 
+CALM_SECONDS = 2.0
+"""A look waits until no endpoint has come or gone for so long: engines miscount a network's endpoints when one looks
+at it meanwhile."""
+
+LONGEST_WAIT_SECONDS = 120.0
+
 _TICK_SECONDS = 1.0
 _BUILT_IN_IPAM = frozenset({"default", "null", "windows", ""})
 
@@ -154,12 +160,16 @@ class Reconciler:
     def _run(self) -> None:
         next_sweep = time.monotonic() + SWEEP_SECONDS
         while not self._stopping.is_set():
-            due = self._due.wait(_TICK_SECONDS)
-            self._due.clear()
+            if self._due.wait(_TICK_SECONDS):
+                self._due.clear()
+                next_sweep = min(next_sweep, time.monotonic())
+                self._attempt("host not kept in order", self._host.keep)
             if self._stopping.is_set():
                 return
             self._attempt("labels not asked for again", self._resolve_waiting)
-            if due or time.monotonic() >= next_sweep:
+            now = time.monotonic()
+            calm = now - self._networks.last_change >= CALM_SECONDS
+            if now >= next_sweep and (calm or now >= next_sweep + LONGEST_WAIT_SECONDS):
                 self._attempt("host not kept in order", self._host.keep)
                 if self._containers.state.up:
                     self._attempt("not reconciled with the engine", lambda: self.sweep(time.monotonic()))

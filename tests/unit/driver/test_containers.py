@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
@@ -79,6 +80,31 @@ def test_a_container_is_never_inspected_and_its_image_once(story: Story) -> None
         story.containers.find(WEB)
     assert not any(path.endswith("/json") and "/containers/id" in path for path in story.engine.asked)
     assert sum("/images/" in path for path in story.engine.asked) == 1
+
+
+def write_record(story: Story, name: str) -> None:
+    """The engine's own record of the endpoint."""
+    files = story.engine.root / "network" / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    value = {"ep_iface": {"addr": "10.77.0.50/24"}, "id": WEB.docker_id, "name": name}
+    key = f"docker/network/v1.0/endpoint/{WEB.network_id}/{WEB.docker_id}/".encode()
+    (files / "local-kv.db").write_bytes(key + bytes(8) + json.dumps(value).encode())
+
+
+def test_a_network_is_not_asked_where_the_engines_record_tells(story: Story) -> None:
+    story.watch()
+    write_record(story, "web")
+    story.engine.asked.clear()
+    facts = story.containers.find(WEB)
+    assert facts is not None and facts.name == "web"
+    assert not any("/networks" in path for path in story.engine.asked)
+
+
+def test_a_record_that_is_out_of_date_leads_back_to_the_network(story: Story) -> None:
+    story.watch()
+    write_record(story, "renamed-since")
+    facts = story.containers.find(WEB)
+    assert facts is not None and facts.name == "web"
 
 
 def test_what_is_not_known_is_not_guessed(story: Story) -> None:
