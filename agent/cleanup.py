@@ -59,8 +59,9 @@ def clean(settings: Settings, *, force: bool) -> str:
             remove_all(links, Acceptance(), sysctls)
         pins = remove_pins(settings.bpf_root)
         settings.plugin_socket.unlink(missing_ok=True)
-        with suppress(OSError):
-            settings.plugin_dir.rmdir()  # if nobody else's socket is in it
+        with suppress(OSError):  # if nothing of anybody else is in them
+            settings.plugin_dir.rmdir()
+            settings.plugin_dir.parent.rmdir()
         for directory in (settings.state_dir, settings.run_dir):
             shutil.rmtree(directory, ignore_errors=True)
     return f"removed: {len(living)} endpoints' links, {pins} pins, the nftables table, {settings.state_dir}"

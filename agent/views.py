@@ -64,11 +64,11 @@ def find_endpoint(state: State, name: str) -> Endpoint:
     kind, colon, value = name.partition(":")
     if not colon or kind not in _FINDERS:
         kind, value = ("id", name) if name.isdecimal() else ("container-name", name)
-    matches = _FINDERS[kind]
     try:
-        found = [candidate for candidate in state.endpoints.values() if matches(candidate, value)]
+        matches = _FINDERS[kind](value)
     except ValueError as error:
         raise InvalidInput(str(error), path="id", hint="write ipv4:10.200.0.2") from error
+    found = [candidate for candidate in state.endpoints.values() if matches(candidate)]
     if not found:
         raise NotFound(f"no endpoint {name!r}", path="id", hint="see `ciliate endpoint list`")
     if len(found) > 1:
@@ -81,14 +81,25 @@ def find_endpoint(state: State, name: str) -> Endpoint:
     return found[0]
 
 
-_FINDERS: dict[str, Callable[[Endpoint, str], bool]] = {
-    "id": lambda endpoint, value: endpoint.id == int(value),
-    "container-name": lambda endpoint, value: endpoint.container_name == value.removeprefix("/"),
-    "container-id": lambda endpoint, value: bool(value) and endpoint.container_id.startswith(value),
-    "docker-endpoint": lambda endpoint, value: bool(value) and endpoint.docker_id.startswith(value),
-    "ipv4": lambda endpoint, value: endpoint.ipv4 == ip_address(value),
-    "ipv6": lambda endpoint, value: endpoint.ipv6 == ip_address(value),
+def _by_id(text: str) -> Callable[[Endpoint], bool]:
+    number = int(text)
+    return lambda endpoint: endpoint.id == number
+
+
+def _by_address(text: str) -> Callable[[Endpoint], bool]:
+    address = ip_address(text)
+    return lambda endpoint: address in endpoint.addresses
+
+
+_FINDERS: dict[str, Callable[[str], Callable[[Endpoint], bool]]] = {
+    "id": _by_id,
+    "container-name": lambda name: lambda endpoint: endpoint.container_name == name.removeprefix("/"),
+    "container-id": lambda start: lambda endpoint: bool(start) and endpoint.container_id.startswith(start),
+    "docker-endpoint": lambda start: lambda endpoint: bool(start) and endpoint.docker_id.startswith(start),
+    "ipv4": _by_address,
+    "ipv6": _by_address,
 }
+"""Each makes of what stands behind its prefix what tells whether an endpoint is meant; ValueError if it is none."""
 
 
 def count_endpoints(state: State) -> View:
