@@ -4,6 +4,8 @@ Every selector is a value: equal ones select the same, so that a cache can hold 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -81,11 +83,17 @@ class CidrSelector:
     cidr: IPNetwork
     excepts: tuple[IPNetwork, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False)
+    _holes: Mapping[int, AbstractSet[int]] = field(init=False, repr=False, compare=False)
+    """The heads of `excepts`, by their length: there may be thousands."""
 
     is_wildcard = False
 
     def __post_init__(self) -> None:
+        holes: dict[int, set[int]] = {}
+        for hole in self.excepts:
+            holes.setdefault(hole.prefixlen, set()).add(head(hole, hole.prefixlen))
         object.__setattr__(self, "_hash", hash((self.cidr, self.excepts)))
+        object.__setattr__(self, "_holes", holes)
 
     def __hash__(self) -> int:
         return self._hash
@@ -94,7 +102,10 @@ class CidrSelector:
         prefix = prefix_of(labels)
         if prefix is None or not covers(self.cidr, prefix):
             return False
-        return not any(covers(hole, prefix) for hole in self.excepts)
+        return not any(
+            length <= prefix.prefixlen and head(prefix, length) in heads
+            for length, heads in self._holes.items()
+        )
 
     def prefixes(self) -> tuple[IPNetwork, ...]:
         """What needs an identity so that addresses can be told apart."""
