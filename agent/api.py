@@ -11,6 +11,7 @@ from flask.views import MethodView
 from flask_smorest import Api, Blueprint
 
 from agent import schema, views
+from agent.app import rest_app
 from agent.system import System
 
 Text = dict[str, Any]
@@ -19,6 +20,16 @@ ENDPOINT = {
     "name": "name",
     "in": "path",
     "description": "its number, or container-name:, container-id:, docker-endpoint:, ipv4: or ipv6: and what it has",
+    "schema": {"type": "string"},
+    "example": "1",
+}
+
+NAME = {
+    "name": "name",
+    "in": "path",
+    "description": "of the set of rules: letters, digits, '.', '_' and '-', beginning with a letter or digit",
+    "schema": {"type": "string"},
+    "example": "base",
 }
 
 RULES = {
@@ -40,13 +51,33 @@ RULES = {
 }
 
 
-def register(app: Flask, api: Api, system: System) -> None:
+TABLES: dict[str, Callable[[System], list[Text]]] = {
+    "endpoints": System.show_endpoints,
+    "ipcache": System.show_ipcache,
+    "policies": System.show_policies,
+    "ct": System.show_conntrack,
+    "metrics": System.show_metrics,
+    "devices": System.show_devices,
+}
+
+TABLE = {
+    "name": "name",
+    "in": "path",
+    "description": "which one",
+    "schema": {"type": "string", "enum": list(TABLES)},
+}
+
+Current = Callable[[], System]
+"""The agent whose API it is."""
+
+
+def register(app: Flask, api: Api, system: Current) -> None:
     """Adds every path to the application."""
     for make in (_status, _endpoints, _identities, _policy, _maps):
         api.register_blueprint(make(system))
 
 
-def _status(system: System) -> Blueprint:
+def _status(system: Current) -> Blueprint:
     blueprint = Blueprint("status", __name__, url_prefix="/v1", description="The agent itself")
 
     @blueprint.route("/healthz")
@@ -54,19 +85,19 @@ def _status(system: System) -> Blueprint:
         @blueprint.response(200, schema.HealthSchema)
         def get(self) -> Text:
             """How everything is."""
-            return system.health()
+            return system().health()
 
     @blueprint.route("/config")
     class Config(MethodView):
         @blueprint.response(200, schema.ConfigItemSchema(many=True))
         def get(self) -> list[Text]:
             """Every setting, its value and where that comes from."""
-            return system.configuration()
+            return system().configuration()
 
     return blueprint
 
 
-def _endpoints(system: System) -> Blueprint:
+def _endpoints(system: Current) -> Blueprint:
     blueprint = Blueprint("endpoint", __name__, url_prefix="/v1", description="Containers in networks")
 
     @blueprint.route("/endpoint")
@@ -74,7 +105,7 @@ def _endpoints(system: System) -> Blueprint:
         @blueprint.response(200, schema.EndpointSchema(many=True))
         def get(self) -> list[Text]:
             """All endpoints of this node."""
-            state = system.state
+            state = system().state
             ordered = sorted(state.endpoints.values(), key=lambda endpoint: endpoint.id)
             return [views.endpoint(state, endpoint) for endpoint in ordered]
 
@@ -83,7 +114,7 @@ def _endpoints(system: System) -> Blueprint:
         @blueprint.response(200, schema.EndpointSchema)
         def get(self, name: str) -> Text:
             """One of them."""
-            state = system.state
+            state = system().state
             return views.endpoint(state, views.find_endpoint(state, name))
 
     @blueprint.route("/endpoint/<name>/healthz", parameters=[ENDPOINT])
@@ -91,33 +122,33 @@ def _endpoints(system: System) -> Blueprint:
         @blueprint.response(200, schema.EndpointHealthSchema)
         def get(self, name: str) -> Text:
             """Are its link, its programs and its entries what they should be?"""
-            return system.endpoint_health(views.find_endpoint(system.state, name))
+            return system().endpoint_health(views.find_endpoint(system().state, name))
 
     @blueprint.route("/endpoint/<name>/log", parameters=[ENDPOINT])
     class EndpointLog(MethodView):
         @blueprint.response(200, schema.LogLineSchema(many=True))
         def get(self, name: str) -> list[Text]:
             """What happened to it, oldest first."""
-            return system.journal.lines(views.find_endpoint(system.state, name).docker_id)
+            return system().journal.lines(views.find_endpoint(system().state, name).docker_id)
 
     @blueprint.route("/endpoint/<name>/labels", parameters=[ENDPOINT])
     class EndpointLabels(MethodView):
         @blueprint.response(200, schema.EndpointLabelsSchema)
         def get(self, name: str) -> Text:
             """The labels that make its identity, and the others."""
-            return views.endpoint_labels(views.find_endpoint(system.state, name))
+            return views.endpoint_labels(views.find_endpoint(system().state, name))
 
         @blueprint.arguments(schema.LabelsSchema, error_status_code=400)
         @blueprint.response(200, schema.EndpointLabelsSchema)
         def patch(self, body: Text, name: str) -> Text:
             """Replace what the container says; null goes back to the container's own labels."""
-            endpoint = views.find_endpoint(system.state, name)
-            return views.endpoint_labels(system.relabel(endpoint, body["labels"]))
+            endpoint = views.find_endpoint(system().state, name)
+            return views.endpoint_labels(system().relabel(endpoint, body["labels"]))
 
     return blueprint
 
 
-def _identities(system: System) -> Blueprint:
+def _identities(system: Current) -> Blueprint:
     blueprint = Blueprint("identity", __name__, url_prefix="/v1", description="Who is who")
 
     @blueprint.route("/identity")
@@ -125,35 +156,34 @@ def _identities(system: System) -> Blueprint:
         @blueprint.response(200, schema.IdentitySchema(many=True))
         def get(self) -> list[Text]:
             """Every identity that this node knows."""
-            return views.identities(system.state)
+            return views.identities(system().state)
 
     @blueprint.route("/identity/endpoints")
     class IdentitiesInUse(MethodView):
         @blueprint.response(200, schema.IdentityUseSchema(many=True))
         def get(self) -> list[Text]:
             """The identities of this node's endpoints."""
-            return views.identities_in_use(system.state)
+            return views.identities_in_use(system().state)
 
     @blueprint.route("/identity/<int:number>")
     class OneIdentity(MethodView):
         @blueprint.response(200, schema.IdentitySchema)
         def get(self, number: int) -> Text:
             """One, by number; also one that only the store knows."""
-            return system.identity(number)
+            return system().identity(number)
 
     @blueprint.route("/ip")
     class Addresses(MethodView):
         @blueprint.response(200, schema.AddressSchema(many=True))
         def get(self) -> list[Text]:
             """Which identity each address and prefix has. All else is world."""
-            return views.addresses(dict(system.datapath.ipcache.items()))
+            return views.addresses(dict(system().datapath.ipcache.items()))
 
     return blueprint
 
 
-def _policy(system: System) -> Blueprint:
+def _policy(system: Current) -> Blueprint:
     blueprint = Blueprint("policy", __name__, url_prefix="/v1", description="Rules")
-    rules = system.rules
 
     def asking(query: type) -> Any:
         return blueprint.arguments(query, location="query", unknown=None, error_status_code=400)
@@ -167,7 +197,7 @@ def _policy(system: System) -> Blueprint:
 
             With `labels`, those that carry all of them. With `revision` and `wait`, once that revision is in force.
             """
-            return rules.show(query["labels"], query["revision"], query["wait"])
+            return system().rules.show(query["labels"], query["revision"], query["wait"])
 
         @asking(schema.PolicyPutQuerySchema)
         @blueprint.doc(requestBody=RULES)
@@ -179,7 +209,7 @@ def _policy(system: System) -> Blueprint:
             that do not fit into the kernel are refused (507). Rules that are there already are added once more: say
             `replace-with-labels`, or give the set a name.
             """
-            return rules.put(
+            return system().rules.put(
                 request.get_data(),
                 request.mimetype,
                 replace=query["replace_with_labels"],
@@ -194,21 +224,21 @@ def _policy(system: System) -> Blueprint:
 
             Without `labels`, all rules without a name, as in Cilium. Named sets are deleted by their name alone.
             """
-            return rules.delete(query["labels"], query["wait"])
+            return system().rules.delete(query["labels"], query["wait"])
 
-    @blueprint.route("/policy/name/<name>")
+    @blueprint.route("/policy/name/<name>", parameters=[NAME])
     class NamedPolicy(MethodView):
         @blueprint.response(200, schema.PolicySchema)
         def get(self, name: str) -> Text:
             """The rules of this name that are in force on this node."""
-            return rules.show_named(name)
+            return system().rules.show_named(name)
 
         @asking(schema.NamedPutQuerySchema)
         @blueprint.doc(requestBody=RULES)
         @blueprint.response(200, schema.PolicySchema)
         def put(self, query: Text, name: str) -> Text:
             """Replace the rules of this name, all of them at once. May be repeated."""
-            return rules.put_named(
+            return system().rules.put_named(
                 name, request.get_data(), request.mimetype, wait=query["wait"], dry_run=query["dry_run"]
             )
 
@@ -216,34 +246,38 @@ def _policy(system: System) -> Blueprint:
         @blueprint.response(200, schema.DeletedSchema)
         def delete(self, query: Text, name: str) -> Text:
             """Delete the rules of this name. May be repeated."""
-            return rules.delete_named(name, query["wait"])
+            return system().rules.delete_named(name, query["wait"])
 
     return blueprint
 
 
-def _maps(system: System) -> Blueprint:
+def _maps(system: Current) -> Blueprint:
     blueprint = Blueprint("map", __name__, url_prefix="/v1", description="The kernel's tables")
-    tables: dict[str, Callable[[], list[Text]]] = {
-        "endpoints": system.show_endpoints,
-        "ipcache": system.show_ipcache,
-        "policies": system.show_policies,
-        "ct": system.show_conntrack,
-        "metrics": system.show_metrics,
-        "devices": system.show_devices,
-    }
 
     @blueprint.route("/map")
     class Maps(MethodView):
         @blueprint.response(200, schema.MapSchema(many=True))
         def get(self) -> list[Text]:
             """The maps and how full they are."""
-            return system.map_info()
+            return system().map_info()
 
-    @blueprint.route("/map/<name>")
+    @blueprint.route("/map/<name>", parameters=[TABLE])
     class OneMap(MethodView):
         @blueprint.response(200, schema.MapEntrySchema(many=True))
         def get(self, name: str) -> list[Text]:
             """What one table holds, read from the kernel now."""
-            return views.find_table(tables, name)()
+            return views.find_table(TABLES, name)(system())
 
     return blueprint
+
+
+def description() -> Text:
+    """The API in OpenAPI 3, as /v1/openapi.json has it; no agent is needed for that."""
+    app, api = rest_app()
+    register(app, api, _nobody)
+    found: Text = api.spec.to_dict()
+    return found
+
+
+def _nobody() -> System:
+    raise AssertionError("a description answers no requests")

@@ -185,7 +185,7 @@ def build(settings: Settings, loading: Loading) -> System:
             node.close,
         ],
     )
-    rest.register(rest_application, registry, system)
+    rest.register(rest_application, registry, lambda: system)
     log.info("ready", seconds=round(time.monotonic() - started, 2), endpoints=len(state.endpoints))
     return system
 
