@@ -127,8 +127,12 @@ def endpoint_options(options: Mapping[str, Any] | None) -> EndpointOptions:
 
 
 def port_bindings(options: Mapping[str, Any] | None) -> tuple[PortBinding, ...]:
-    """The port map of CreateEndpoint, Join or ProgramExternalConnectivity; Docker sends the same in all."""
-    return tuple(_port_binding(item) for item in (options or {}).get(PORT_MAP) or ())
+    """The port map of CreateEndpoint, Join or ProgramExternalConnectivity; Docker sends the same in all. Raises
+    InvalidInput, Unsupported."""
+    try:
+        return tuple(_port_binding(item) for item in (options or {}).get(PORT_MAP) or ())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"the port map is not understood: {error!r}", path=PORT_MAP) from error
 
 
 def refuse_unbuilt_labels(labels: Mapping[str, str]) -> None:

@@ -167,3 +167,18 @@ def test_labels_that_ask_for_what_is_not_built_are_no_decoration() -> None:
 
 def test_a_value_may_hold_an_equals_sign() -> None:
     assert option_labels("a=b=c,d") == Labels.parse(["opt:a=b=c", "opt:d"])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"Proto": 6, "HostPort": 80},
+        {"Proto": 6, "Port": 80, "HostIP": "10.0.0.0/8"},
+        {"Proto": 6, "Port": [80]},
+        {"Proto": [6], "Port": 80},
+        "80:80",
+    ],
+)
+def test_a_port_map_of_another_form_is_refused(item: object) -> None:
+    with pytest.raises(InvalidInput, match="port map"):
+        port_bindings({PORT_MAP: [item]})
