@@ -46,6 +46,11 @@ format: .venv/ready ## bring Python and C into their form
 	$(venv)/ruff format .
 	clang-format -i $(C_SOURCES)
 
+docs: .venv/ready ## write docs/reference from the code
+	$(venv)/python -m cli.reference
+	$(venv)/python -m agent.reference
+	$(venv)/python -m observe.reference
+
 bench: $(BENCHES) ## all benchmarks; each writes build/bench/NAME.json
 
 $(BENCHES): bench-%: .venv/ready
@@ -65,4 +70,4 @@ help:
 	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@for bench in $(sort $(BENCHES)); do printf '  make %s\n' $$bench; done
 
-.PHONY: run stop demo test test-unit test-kernel test-docker lint format bench $(BENCHES) clean help
+.PHONY: run stop demo test test-unit test-kernel test-docker lint format docs bench $(BENCHES) clean help

@@ -51,6 +51,8 @@ RULES = {
 }
 
 
+NUMBER = {"name": "number", "in": "path", "description": "of the identity", "schema": {"type": "integer"}}
+
 TABLES: dict[str, Callable[[System], list[Text]]] = {
     "endpoints": System.show_endpoints,
     "ipcache": System.show_ipcache,
@@ -165,7 +167,7 @@ def _identities(system: Current) -> Blueprint:
             """The identities of this node's endpoints."""
             return views.identities_in_use(system().state)
 
-    @blueprint.route("/identity/<int:number>")
+    @blueprint.route("/identity/<int:number>", parameters=[NUMBER])
     class OneIdentity(MethodView):
         @blueprint.response(200, schema.IdentitySchema)
         def get(self, number: int) -> Text:

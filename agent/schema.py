@@ -46,22 +46,22 @@ class DatapathSchema(_Answer):
 
 
 class PartSchema(_Answer):
-    state = fields.String()
+    state = fields.String(metadata={"description": "ok, or what is wrong"})
     version = fields.String()
-    detail = fields.String()
+    detail = fields.String(metadata={"description": "where it is, or what it is"})
 
 
 class PoolSchema(_Answer):
     pool = fields.String()
-    network = fields.String()
-    size = fields.Integer()
-    used = fields.Integer()
+    network = fields.String(metadata={"description": "whose it is; empty while Docker makes or removes one"})
+    size = fields.Integer(metadata={"description": "addresses"})
+    used = fields.Integer(metadata={"description": "addresses, gateways too"})
 
 
 class ChildSchema(_Answer):
     name = fields.String()
     pid = fields.Integer()
-    state = fields.String()
+    state = fields.String(metadata={"description": "running, or waiting to restart"})
     restarts = fields.Integer()
 
 
@@ -71,21 +71,21 @@ class HealthSchema(_Answer):
     node = fields.String()
     cluster = fields.String()
     uptime = fields.Float(metadata={"description": "seconds"})
-    policy_revision = fields.Integer()
+    policy_revision = fields.Integer(metadata={"description": "of the rules in force"})
     policy_enforcement = fields.String()
     endpoints = fields.Nested(EndpointCountSchema)
     store = fields.Nested(PartSchema)
     docker = fields.Nested(PartSchema)
     datapath = fields.Nested(DatapathSchema)
-    ipam = fields.List(fields.Nested(PoolSchema))
-    children = fields.List(fields.Nested(ChildSchema))
-    warnings = fields.List(fields.Nested(WarningSchema))
-    masquerade = fields.Boolean()
+    ipam = fields.List(fields.Nested(PoolSchema), metadata={"description": "address pools in use"})
+    children = fields.List(fields.Nested(ChildSchema), metadata={"description": "the agent's processes"})
+    warnings = fields.List(fields.Nested(WarningSchema), metadata={"description": "what needs attention"})
+    masquerade = fields.Boolean(metadata={"description": "are containers hidden behind the host's address"})
 
 
 class ConfigItemSchema(_Answer):
     name = fields.String()
-    value = fields.String()
+    value = fields.String(metadata={"description": "in force"})
     default = fields.String()
     help = fields.String()
     source = fields.String(metadata={"description": "default or environment"})
@@ -93,36 +93,38 @@ class ConfigItemSchema(_Answer):
 
 
 class EnforcementSchema(_Answer):
-    ingress = fields.Boolean()
-    egress = fields.Boolean()
+    ingress = fields.Boolean(metadata={"description": "is what no rule allows denied"})
+    egress = fields.Boolean(metadata={"description": "likewise"})
 
 
 class PortSchema(_Answer):
-    protocol = fields.String()
-    host_ip = fields.String()
+    protocol = fields.String(metadata={"description": "tcp, udp or sctp"})
+    host_ip = fields.String(metadata={"description": "0.0.0.0 or :: for all"})
     host_port = fields.Integer()
-    port = fields.Integer()
+    port = fields.Integer(metadata={"description": "the container's"})
 
 
 class EndpointSchema(_Answer):
-    id = fields.Integer()
-    docker_id = fields.String()
-    container_id = fields.String()
+    id = fields.Integer(metadata={"description": "its number on this node, 1 to 65535"})
+    docker_id = fields.String(metadata={"description": "Docker's id of the endpoint"})
+    container_id = fields.String(metadata={"description": "empty until it is known"})
     container_name = fields.String()
-    network_id = fields.String()
+    network_id = fields.String(metadata={"description": "what the label network:id says"})
     network_name = fields.String()
-    ipv4 = fields.String()
-    ipv6 = fields.String()
-    mac = fields.String()
-    ifname = fields.String()
-    ifindex = fields.Integer()
-    labels = fields.List(fields.String())
-    info_labels = fields.List(fields.String())
-    tags = fields.List(fields.String())
-    identity = fields.Integer()
-    state = fields.String()
+    ipv4 = fields.String(metadata={"description": "empty if it has none"})
+    ipv6 = fields.String(metadata={"description": "empty if it has none"})
+    mac = fields.String(metadata={"description": "the container's"})
+    ifname = fields.String(metadata={"description": "the host's end of its link; empty while there is none"})
+    ifindex = fields.Integer(metadata={"description": "of the host's end; 0 while there is none"})
+    labels = fields.List(fields.String(), metadata={"description": "those that make its identity"})
+    info_labels = fields.List(fields.String(), metadata={"description": "others, shown only"})
+    tags = fields.List(fields.String(), metadata={"description": "for flows; never identity"})
+    identity = fields.Integer(
+        metadata={"description": "5 (init): its labels are not known yet, and it is denied all"}
+    )
+    state = fields.String(metadata={"description": "created, waiting-for-labels or ready"})
     enforcement = fields.Nested(EnforcementSchema)
-    ports = fields.List(fields.Nested(PortSchema))
+    ports = fields.List(fields.Nested(PortSchema), metadata={"description": "published ones"})
 
 
 def _text(value: str) -> None:
@@ -144,9 +146,11 @@ class LabelsSchema(_Question):
 
 
 class EndpointLabelsSchema(_Answer):
-    labels = fields.List(fields.String())
-    info_labels = fields.List(fields.String())
-    user_labels = fields.List(fields.String(), allow_none=True)
+    labels = fields.List(fields.String(), metadata={"description": "those that make its identity"})
+    info_labels = fields.List(fields.String(), metadata={"description": "others, shown only"})
+    user_labels = fields.List(
+        fields.String(), allow_none=True, metadata={"description": "set through this API, or null"}
+    )
     identity = fields.Integer()
 
 
@@ -166,25 +170,25 @@ class IdentitySchema(_Answer):
 
 
 class IdentityUseSchema(IdentitySchema):
-    endpoints = fields.Integer()
+    endpoints = fields.Integer(metadata={"description": "how many have it"})
 
 
 class AddressSchema(_Answer):
     prefix = fields.String()
-    identity = fields.Integer()
-    network = fields.Integer()
-    ifindex = fields.Integer()
-    endpoint = fields.Integer()
+    identity = fields.Integer(metadata={"description": "0: ours, and nobody's yet"})
+    network = fields.Integer(metadata={"description": "its number; 0: in none"})
+    ifindex = fields.Integer(metadata={"description": "of a local endpoint's link, else 0"})
+    endpoint = fields.Integer(metadata={"description": "number of a local endpoint, else 0"})
 
 
 class PolicySchema(_Answer):
-    policy = fields.List(fields.Dict())
-    revision = fields.Integer()
+    policy = fields.List(fields.Dict(), metadata={"description": "rules as they were given"})
+    revision = fields.Integer(metadata={"description": "GET: of what is in force; PUT: of this change"})
 
 
 class DeletedSchema(_Answer):
-    revision = fields.Integer()
-    deleted = fields.Integer()
+    revision = fields.Integer(metadata={"description": "of this change"})
+    deleted = fields.Integer(metadata={"description": "how many rules"})
 
 
 def _wait() -> fields.Float:
