@@ -275,7 +275,7 @@ def _introduce(state: State, identity: int, labels: Labels, *, gone: bool) -> li
     for subject in state.subjects.values():
         policy = subject.policy
         if id(policy) not in deltas:
-            deltas[id(policy)] = identity_delta(policy, identity, matching & policy.selectors)
+            deltas[id(policy)] = identity_delta(policy, identity, matching)
         entries = deltas[id(policy)]
         if entries:
             operations.append(

@@ -223,3 +223,16 @@ def test_rules_meet_who_came_while_they_were_resolved() -> None:
     web = state.subjects[endpoint(0).identity].slot
     allowed = PolicyKey(Direction.INGRESS, endpoint(1, role="client").identity, 6, 80, 16)
     assert allowed in (datapath.policy(web) or {})
+
+
+def test_rules_meet_who_left_while_they_were_resolved() -> None:
+    datapath = MemoryDatapath()
+    realize(datapath, diff(desired(fresh()), realized(datapath, 1)))
+    client = endpoint(1, role="client")
+    state = run(fresh(), datapath, NetworkPut(network(0)), EndpointPut(endpoint(0)), EndpointPut(client))
+    resolved = PolicyResolved(resolve_all(state, Repository().add(load_rules(RULES))))
+    state = run(state, datapath, EndpointRemoved(client.docker_id))
+    state = run(state, datapath, resolved)
+    assert diff(desired(state), realized(datapath, state.slots.fresh)) == []
+    web = state.subjects[endpoint(0).identity].slot
+    assert client.identity not in {key.identity for key in datapath.policy(web) or {}}

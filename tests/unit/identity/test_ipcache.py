@@ -59,6 +59,14 @@ def test_who_takes_an_address_of_somebody_else_makes_verdicts_void(
     assert changes.puts or (before, owner) == (Owner.UNMANAGED, Owner.CIDR)
 
 
+def test_a_pool_may_be_all_there_is() -> None:
+    everything = ip_network("::/0")
+    _, changes = said((Owner.POOL, everything, "all")).put_many(
+        Owner.ENDPOINT, {ip_network("fd00::5/128"): "web"}
+    )
+    assert not changes.narrowing
+
+
 def test_a_pool_inside_another_makes_no_verdict_void_and_one_in_the_world_does() -> None:
     cache, changes = said().put_many(Owner.POOL, {AROUND: "all"})
     assert changes.narrowing

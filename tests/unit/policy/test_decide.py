@@ -47,6 +47,11 @@ def test_a_deny_in_either_answer_wins() -> None:
     assert ask({PEER_AT_ALL: True, ANYBODY_AT_80: False}) == Decision(False, True, PEER_AT_ALL)
 
 
+def test_where_both_answer_alike_the_peers_entry_decides() -> None:
+    for deny in (False, True):
+        assert ask({PEER_AT_ALL: deny, ANYBODY_AT_80: deny}) == Decision(not deny, deny, PEER_AT_ALL)
+
+
 def test_the_ends_of_a_prefix() -> None:
     for port, allowed in ((63, False), (64, True), (127, True), (128, False)):
         assert ask({PEER_AT_RANGE: False}, port=port).allowed is allowed

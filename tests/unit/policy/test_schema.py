@@ -82,6 +82,8 @@ def test_no_ports_are_every_port_and_an_element_of_ports_without_any_is_none() -
     assert services(listed) is None
     assert services(listed | {"toPorts": []}) is None
     assert services(listed | {"toPorts": None}) is None
+    assert services(listed | {"icmps": []}) is None
+    assert services(listed | {"toPorts": [], "icmps": []}) is None
     assert services(listed | {"toPorts": [{}]}) == ()
     assert services(listed | {"toPorts": [{"ports": []}]}) == ()
     assert services(listed | {"icmps": [{}]}) == ()
@@ -345,6 +347,16 @@ WRONG: list[tuple[object, str, str]] = [
     (ingress({}, labels=["a=1", "a=2"]), "rules[0].labels", "two values"),
     (ingress({}, labels=[{"key": "a", "value": 0}]), "rules[0].labels[0].value", "quotes"),
     (ingress({}, description=7), "rules[0].description", "text"),
+    (
+        from_endpoint(
+            {
+                "matchLabels": {"a": "1"},
+                "matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1"]}],
+            }
+        ),
+        SELECTOR,
+        "contradict",
+    ),
 ]
 
 SLIPS: list[tuple[object, str, str]] = [
