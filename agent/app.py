@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 import structlog
 from flask import Blueprint, Flask, Response, request
 from flask_smorest import Api
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from agent.schema import ErrorSchema
@@ -192,5 +193,7 @@ def _first(messages: Any) -> tuple[str, str]:
 
 
 def _unknown(error: Exception) -> Response:
+    if isinstance(error, ParseException):  # of a body in chunks that are none
+        return _answer(400, " ".join(str(error).split()), hint="see RFC 9112, section 7.1")
     log.error("request failed", exc_info=error)
     return _answer(500, f"internal error: {type(error).__name__}: {error}", hint="see the agent's log")

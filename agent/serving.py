@@ -6,6 +6,7 @@ root, be it by slowness or by numbers."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -13,12 +14,21 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 Wsgi = Callable[..., Any]
@@ -33,6 +43,13 @@ GRACE_SECONDS = 1
 """What a stopping worker gives to requests that it has begun."""
 
 _STOP_TICK = 0.1
+
+_STATUSES = {
+    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         super().enqueue_req(conn)
+
+    def handle_error(self, req: object, client: socket.socket, addr: object, exc: Exception) -> None:
+        """Of what is no HTTP, or no application has seen: the same form of error as everywhere."""
+        if isinstance(exc, ParseException):
+            status = _STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
+            error = " ".join(str(exc).split()) or status.phrase
+        else:
+            self.log.exception("request failed")
+            status, error = HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error: {type(exc).__name__}"
+        body = json.dumps(
+            {"error": error, "path": "", "hint": "see /v1/openapi.json for what there is"}
+        ).encode()
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        with suppress(OSError):
+            client.sendall(head.encode() + body)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, _STOP_TICK))

@@ -239,6 +239,26 @@ def test_a_body_in_chunks_is_a_body(host: Host) -> None:
         assert b"200 OK" in connection.recv(4096)
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /v1/" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /v1/healthz HTTP/1.1\r\n" + b"X: " + b"y" * 10000 + b"\r\n\r\n", 431),
+        (b"PUT /v1/policy HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    ],
+)
+def test_what_is_no_http_is_answered_in_the_same_form(host: Host, sent: bytes, status: int) -> None:
+    with host.connect(API) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while more := connection.recv(4096):
+            answer += more
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status, answer
+    assert json.loads(body).keys() == {"error", "path", "hint"}
+
+
 def test_only_one_worker_owns_the_state(host: Host) -> None:
     """A second supervisor refuses; its sockets and the state stay the first one's."""
     second = host.sandbox.run(sys.executable, "-m", "agent.supervise", cwd=REPOSITORY, check=False)
