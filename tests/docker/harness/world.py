@@ -47,6 +47,10 @@ class World:
     @classmethod
     def beyond(cls, sandbox: Sandbox) -> World:
         sandbox.run("sh", "-ec", _SETUP)
+        wait_until(
+            lambda: sandbox.run("ip", "-br", "link", "show", "eth0").out.split()[1] == "UP",
+            "the uplink is up",
+        )
         # Nobody serves names here: a look-up fails at once instead of after a time-out.
         sandbox.path("/etc/resolv.conf").unlink(missing_ok=True)
         sandbox.path("/etc/resolv.conf").write_text(f"nameserver {ROUTER4}\n")
