@@ -70,6 +70,7 @@ class Rules:
         self._room = room or Room()
         self._writing = threading.Lock()
         self._prepared: _Prepared | None = None
+        self._kept: Repository | None = None
         self._realized = threading.Condition()
         self._revision = 0
         self._failed = 0
@@ -229,13 +230,16 @@ class Rules:
                 if change is not None:
                     wanted = max(wanted, change.index)
                 elif not pause or self._stopping.is_set():
+                    self._keep()
                     continue
                 self._apply(wanted)
                 pause = 0.0
             except Exception as error:
                 pause = min(max(_FIRST_PAUSE, 2 * pause), _LONGEST_PAUSE)
                 self._fail(wanted, error)
+                self._keep()
                 self._stopping.wait(_FIRST_PAUSE)
+        self._keep()
 
     def _apply(self, wanted: int) -> None:
         """Bring what is stored into force. The rules in force stay so until all is in place."""
@@ -252,11 +256,15 @@ class Rules:
         with self._realized:
             self._revision, self._failure = max(self._revision, revision), None
             self._realized.notify_all()
-        self._keep()
 
     def _keep(self) -> None:
+        """A moment after they came into force, or before they go: who waits for them has the processor first."""
+        repository = self._loop.state.repository
+        if repository is self._kept:
+            return
         try:
-            keep_rules(self._loop.state.repository, self._last)
+            keep_rules(repository, self._last)
+            self._kept = repository
         except CiliateError as error:
             log.warning("no copy of the rules in force is kept", error=str(error))
 

@@ -40,9 +40,13 @@ class PolicyStore:
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
+        self._read: dict[str, RuleSet] = {}
+        """What was read last, by name: an index is never used twice, and thousands of rules take their time."""
 
     def all(self) -> dict[str, RuleSet]:
-        return {rules.name: rules for rules in map(self._rule_set, self._store.list(self._keys.policies()))}
+        read = {rules.name: rules for rules in map(self._rule_set, self._store.list(self._keys.policies()))}
+        self._read = read
+        return dict(read)
 
     def get(self, name: str) -> RuleSet | None:
         entry = self._store.get(self._keys.policy(name))
@@ -68,6 +72,9 @@ class PolicyStore:
         return PolicyWatch(self._store.watch(self._keys.policies(), since), self._keys)
 
     def _rule_set(self, entry: Entry) -> RuleSet:
+        known = self._read.get(entry.key.removeprefix(self._keys.policies()))
+        if known is not None and known.index == entry.index:
+            return known
         return _rule_set(entry, self._keys.policies())
 
 
