@@ -30,8 +30,13 @@ def finish_loader(loading: Loading) -> dict[str, Any]:
         said, complaint = loading.communicate(timeout=LOADER_SECONDS)
     except subprocess.TimeoutExpired as error:
         loading.kill()
+        loading.communicate()
         raise Unavailable(f"the datapath was not loaded within {LOADER_SECONDS:g} s") from error
     if loading.returncode:
-        raise Unavailable(f"the datapath cannot be loaded: {complaint.strip()}")
-    report: dict[str, Any] = json.loads(said)
+        raise Unavailable(f"the datapath cannot be loaded: {complaint.strip() or _end(loading.returncode)}")
+    report: dict[str, Any] = json.loads(said.splitlines()[-1])
     return report
+
+
+def _end(status: int) -> str:
+    return f"the loader was ended by signal {-status}" if status < 0 else f"the loader ended with {status}"

@@ -226,6 +226,10 @@ def _read_path(path: Path) -> Path | None:
 
 
 def _write(path: Path, text: str) -> None:
+    """What can be found out again is no reason to fail."""
     temporary = path.with_suffix(".new")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        log.warning("not remembered", path=str(path), error=error.strerror)
