@@ -106,14 +106,15 @@ class AgentRealm:
 
     def remove_endpoint(self, docker_id: str) -> None:
         self._loop.call(EndpointRemoved(docker_id), Priority.CONTAINER)
-        self._records.remove_endpoint(docker_id)
         with self._lock:
             counted = self._counted.pop(docker_id, None)
-            if counted is not None:
-                self._taken.discard(counted.number)
         if counted is not None:
             self._release(counted.identity)
         self._journal.forget(docker_id)
+        self._records.remove_endpoint(docker_id)
+        if counted is not None:
+            with self._lock:
+                self._taken.discard(counted.number)
 
     def new_endpoint_id(self) -> int:
         with self._lock:

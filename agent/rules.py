@@ -53,7 +53,8 @@ class _Prepared:
 
 class Rules:
     """`revision` is the store's own index of the newest change that is in force: it only grows, and survives a
-    restart. `last`: where the node keeps what is in force; `watch` tells of what is stored."""
+    restart. `last`: where the node keeps what is in force; `watch` tells of what is stored. `give_way` is called
+    every now and then while rules are worked on."""
 
     def __init__(
         self,
@@ -62,15 +63,18 @@ class Rules:
         last: PolicyStore,
         watch: PolicyWatch,
         room: Room | None = None,
+        give_way: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
         self._store = store
         self._last = last
         self._watch = watch
         self._room = room or Room()
+        self._give_way = give_way
         self._writing = threading.Lock()
         self._prepared: _Prepared | None = None
         self._kept: Repository | None = None
+        self._unkept: Repository | None = None
         self._realized = threading.Condition()
         self._revision = 0
         self._failed = 0
@@ -119,7 +123,7 @@ class Rules:
         self, body: bytes, mimetype: str, *, replace: Sequence[str], wait: float, dry_run: bool
     ) -> dict[str, Any]:
         """Adds rules; `replace`: in place of those that carry all of these labels."""
-        rules = load_rules(parse(body, mimetype))
+        rules = load_rules(parse(body, mimetype), self._give_way)
         doomed = Labels.parse(replace) if replace else None
 
         def change(repository: Repository) -> Repository:
@@ -132,7 +136,7 @@ class Rules:
     ) -> dict[str, Any]:
         """Replaces the set of this name as a whole."""
         _check_name(name)
-        rules = load_rules(parse(body, mimetype))
+        rules = load_rules(parse(body, mimetype), self._give_way)
         return self._put(
             name, rules, lambda repository: repository.set_named(name, rules), wait=wait, dry_run=dry_run
         )
@@ -156,7 +160,8 @@ class Rules:
     ) -> dict[str, Any]:
         if dry_run:
             state = self._loop.state
-            self._room.check(state, resolve_all(state, change(repository_of(self._store.all()))))
+            after = change(repository_of(self._store.all()))
+            self._room.check(state, resolve_all(state, after, self._give_way))
             return {"policy": dump_rules(rules), "revision": self._revision}
         revision, _, _ = self._change(name, change)
         self._wait(revision, wait)
@@ -192,7 +197,7 @@ class Rules:
         documents: tuple[Mapping[str, Any], ...] | None,
     ) -> None:
         state = self._loop.state
-        resolution = resolve_all(state, repository)
+        resolution = resolve_all(state, repository, self._give_way)
         self._room.check(state, resolution)
         after = {other: found.rules for other, found in sets.items() if other != name}
         if documents is not None:
@@ -250,7 +255,7 @@ class Rules:
         if prepared is not None and prepared.cidrs is state.cidrs and prepared.documents == documents:
             resolution = prepared.resolution
         else:
-            resolution = resolve_all(state, repository_of(sets))
+            resolution = resolve_all(state, repository_of(sets), self._give_way)
         self._loop.call(PolicyResolved(resolution), timeout=_REALIZE_SECONDS)
         self._prepared = None
         with self._realized:
@@ -264,9 +269,11 @@ class Rules:
             return
         try:
             keep_rules(repository, self._last)
-            self._kept = repository
-        except CiliateError as error:
-            log.warning("no copy of the rules in force is kept", error=str(error))
+            self._kept, self._unkept = repository, None
+        except Exception as error:
+            if repository is not self._unkept:
+                log.warning("no copy of the rules in force is kept", error=str(error))
+            self._unkept = repository
 
     def _fail(self, revision: int, error: Exception) -> None:
         with self._realized:
