@@ -3,7 +3,7 @@ done outside the writer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.state import State
@@ -31,7 +31,8 @@ class Resolution:
     maps: Mapping[int, MapState]
 
 
-def resolve_all(state: State, repository: Repository) -> Resolution:
+def resolve_all(state: State, repository: Repository, pause: Callable[[], None] = lambda: None) -> Resolution:
+    """`pause` is called every now and then."""
     prefixes = {
         prefix
         for rule in repository.rules()
@@ -39,9 +40,8 @@ def resolve_all(state: State, repository: Repository) -> Resolution:
         for prefix in selector.prefixes()
     }
     cidrs, added, removed = state.cidrs.with_prefixes(prefixes)
-    policies = resolve_each(
-        repository, {number: (subject.labels, subject.mode) for number, subject in state.subjects.items()}
-    )
+    subjects = {number: (subject.labels, subject.mode) for number, subject in state.subjects.items()}
+    policies = resolve_each(repository, subjects, pause)
     distinct = {id(policy): policy for policy in policies.values()}
     selectors = {selector for policy in distinct.values() for selector in policy.selectors}
     selections = state.selections.with_identities(added).only(selectors)
@@ -52,5 +52,5 @@ def resolve_all(state: State, repository: Repository) -> Resolution:
         seen=state.selections.identities,
         selections=selections,
         policies=policies,
-        maps=map_states(policies, selections.select),
+        maps=map_states(policies, selections.select, pause),
     )

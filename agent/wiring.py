@@ -18,6 +18,7 @@ import structlog
 
 from agent import api as rest
 from agent.app import BySocket, plugin_app, rest_app
+from agent.courtesy import Courtesy
 from agent.events import Event, HostChanged, SlotsWanted
 from agent.housekeeping import Housekeeping
 from agent.journal import Journal
@@ -141,7 +142,8 @@ def build(settings: Settings, loading: Loading) -> System:
         lambda: [status.pool for status in ipam.pools()],
         ipam.reconcile,
     )
-    rules = Rules(loop, policies, last_policies, watch)
+    courtesy = Courtesy()
+    rules = Rules(loop, policies, last_policies, watch, give_way=courtesy.give_way)
     rules.start(found)
     housekeeping = Housekeeping(loop, datapath, identities, lambda: view.facts)
     housekeeping.start()
@@ -164,7 +166,7 @@ def build(settings: Settings, loading: Loading) -> System:
         lost=lost,
         started=started,
         wsgi=BySocket(
-            plugin,
+            courtesy.first(plugin),
             rest_application,
             plugin_path=settings.plugin_socket,
             read_only_path=settings.read_only_socket,

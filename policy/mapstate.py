@@ -65,12 +65,15 @@ def map_state(policy: SubjectPolicy, select: Select) -> dict[PolicyKey, PolicyEn
     return state
 
 
-def map_states(policies: Mapping[K, SubjectPolicy], select: Select) -> dict[K, MapState]:
-    """By the keys given; where they share a policy, one map serves all."""
+def map_states(
+    policies: Mapping[K, SubjectPolicy], select: Select, pause: Callable[[], None] = lambda: None
+) -> dict[K, MapState]:
+    """By the keys given; where they share a policy, one map serves all. `pause` is called between maps."""
     known: dict[int, MapState] = {}
     for policy in policies.values():
         if id(policy) not in known:
             known[id(policy)] = map_state(policy, select)
+            pause()
     return {key: known[id(policy)] for key, policy in policies.items()}
 
 

@@ -5,7 +5,7 @@ selector selects, never which selectors apply."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -68,10 +68,16 @@ def resolve(
 
 
 def resolve_each(
-    repository: Repository, subjects: Mapping[K, tuple[Labels, Enforcement]]
+    repository: Repository,
+    subjects: Mapping[K, tuple[Labels, Enforcement]],
+    pause: Callable[[], None] = lambda: None,
 ) -> dict[K, SubjectPolicy]:
-    """By the keys given."""
-    return {key: _resolved(repository, subject, mode) for key, (subject, mode) in subjects.items()}
+    """By the keys given. `pause` is called between subjects."""
+    policies = {}
+    for key, (subject, mode) in subjects.items():
+        policies[key] = _resolved(repository, subject, mode)
+        pause()
+    return policies
 
 
 Cause = tuple[tuple[Rule, ...], frozenset[Direction]]

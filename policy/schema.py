@@ -180,14 +180,19 @@ _known: WeakValueDictionary[str, Rule] = WeakValueDictionary()
 """Rules that somebody still holds, by document: the same thousand are read again whenever one changes."""
 
 
-def load_rules(data: object) -> tuple[Rule, ...]:
-    """A list of rules, or one rule. Raises InvalidInput or Unsupported with the path of the first wrong field."""
+def load_rules(data: object, pause: Callable[[], None] = lambda: None) -> tuple[Rule, ...]:
+    """A list of rules, or one rule. Raises InvalidInput or Unsupported with the path of the first wrong field.
+    `pause` is called between rules."""
     documents = [data] if isinstance(data, Mapping) else data
     if not isinstance(documents, Sequence) or isinstance(documents, str | bytes):
         raise InvalidInput(
             "rules are a list of objects", path="rules", hint="begin with [ or with a YAML '-'"
         )
-    return tuple(_load(document, f"rules[{number}]") for number, document in enumerate(documents))
+    rules = []
+    for number, document in enumerate(documents):
+        rules.append(_load(document, f"rules[{number}]"))
+        pause()
+    return tuple(rules)
 
 
 def dump_rules(rules: Iterable[Rule]) -> list[dict[str, Any]]:
