@@ -48,13 +48,11 @@ def address_entry(endpoint: Endpoint, network: Network, slot: int) -> IpcacheEnt
 
 
 def host_addresses(state: State) -> dict[IPNetwork, IpcacheEntry]:
-    """The host's own addresses, and the gateways of its networks, which it has too."""
+    """What ends at the host, and the gateways of its networks, which it has too."""
     gateways = {
-        subnet.gateway
+        ip_network(subnet.gateway)
         for network in state.networks.values()
         for subnet in network.subnets
         if subnet.gateway is not None
     }
-    return {
-        ip_network(address): IpcacheEntry(int(Reserved.HOST)) for address in state.host.addresses | gateways
-    }
+    return {prefix: IpcacheEntry(int(Reserved.HOST)) for prefix in state.host.addresses | gateways}

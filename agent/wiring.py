@@ -11,7 +11,6 @@ Nothing here waits for Docker: the engine waits for us."""
 from __future__ import annotations
 
 import time
-from ipaddress import ip_network
 from pathlib import Path
 
 import structlog
@@ -200,9 +199,9 @@ class _HostRelay:
         self._loop: Loop[State, Event] | None = None
 
     def changed(self, facts: HostFacts) -> None:
-        self._acceptance.set_bridges(facts.bridges)
         if self._loop is not None:
             self._loop.submit(HostChanged(facts))
+        self._acceptance.set_bridges(facts.bridges)
 
     def connect(self, loop: Loop[State, Event]) -> None:
         self._loop = loop
@@ -213,8 +212,7 @@ def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:
         for subnet in network.subnets:
             if overlap(pool, subnet.pool):
                 return f"{subnet.pool} of network {network.name or network.docker_id[:12]}"
-    taken = [*facts.unmanaged, *(ip_network(address) for address in facts.addresses)]
-    for prefix in taken:
+    for prefix in facts.unmanaged | facts.addresses:
         if overlap(pool, prefix):
             return f"{prefix}, which this host has"
     return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_network
 
 from driver.plan import DEFAULT_MTU, DEVICE_GROUP, GATEWAY_DEVICE
-from model.network import IPAddress, IPNetwork
+from model.network import IPNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,13 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Of the main table. A default route's `destination` has a prefix length of 0."""
+    """A default route's `destination` has a prefix length of 0. `local`: what goes there ends at this host, which is
+    so for its addresses, its broadcast addresses, and whatever an administrator has routed to it."""
 
     destination: IPNetwork
     ifindex: int
     metric: int = 0
+    local: bool = False
 
 
 Address = tuple[int, IPv4Interface | IPv6Interface]
@@ -44,8 +46,8 @@ Address = tuple[int, IPv4Interface | IPv6Interface]
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    addresses: frozenset[IPAddress] = frozenset()
-    """The host's own, which have the identity host."""
+    addresses: frozenset[IPNetwork] = frozenset()
+    """What ends at this host, broadcast included. It has the identity host."""
     uplinks: Mapping[int, str] = field(default_factory=dict)
     """ifindex -> name: what comes in there is the world."""
     bridges: frozenset[str] = frozenset()
@@ -66,19 +68,19 @@ def classify(
     if devices:
         uplinks = {index: link.name for index, link in foreign.items() if link.name in devices}
     else:
-        reached = {route.ifindex for route in routes if route.destination.prefixlen == 0}
+        reached = {route.ifindex for route in routes if route.destination.prefixlen == 0 and not route.local}
         addressed = {index for index, _ in addresses}
         uplinks = {
             index: link.name
             for index, link in foreign.items()
             if index in reached or (link.kind == "" and link.master == 0 and index in addressed)
         }
+    ends = {route.destination for route in routes if route.local}
+    ends |= {ip_network(address.ip) for _, address in addresses}
     aside = foreign.keys() - uplinks.keys()
     mtus = [by_index[index].mtu for index in uplinks]
     return HostFacts(
-        addresses=frozenset(
-            address.ip for _, address in addresses if not (address.ip.is_loopback or address.ip.is_link_local)
-        ),
+        addresses=frozenset(prefix for prefix in ends if _can_be_reached(prefix)),
         uplinks=dict(sorted(uplinks.items())),
         bridges=frozenset(
             link.name for index, link in foreign.items() if link.kind == "bridge" and index not in uplinks
@@ -87,9 +89,17 @@ def classify(
             route.destination
             for route in routes
             if route.ifindex in aside
+            and not route.local
             and route.destination.prefixlen > 0
             and not route.destination.is_link_local
             and not route.destination.is_multicast
         ),
         mtu=min(mtus, default=DEFAULT_MTU),
     )
+
+
+def _can_be_reached(prefix: IPNetwork) -> bool:
+    """From a container. Loopback is nobody else's, and of fe80:: only the gateway's answers, in neighbour discovery;
+    but IPv4 forwards to 169.254.0.0/16 as to any network."""
+    address = prefix.network_address
+    return not (address.is_loopback or address.is_multicast or (address.version == 6 and address.is_link_local))

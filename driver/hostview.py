@@ -43,7 +43,8 @@ REST_SECONDS = 5.0
 log = structlog.get_logger("driver")
 
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # link, IPv4 address and route, IPv6 address and route
-_MAIN_TABLE, _UNICAST = 254, 1
+_MAIN_TABLE, _LOCAL_TABLE = 254, 255
+_UNICAST, _LOCAL, _BROADCAST, _ANYCAST = 1, 2, 3, 4
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _RTA_OIF = 4
 
@@ -171,14 +172,17 @@ class HostView:
     def _apply_route(self, kind: int, whole: bytes) -> bool:
         family, length, table, type_ = struct.unpack_from("=BB2xB2xB", whole, HEADER.size)
         link = self._links.get(_output(whole))
-        if table != _MAIN_TABLE or type_ != _UNICAST or (link is not None and link.is_ours):
+        local = type_ in (_LOCAL, _BROADCAST, _ANYCAST)
+        if not (local or type_ == _UNICAST) or table not in (_MAIN_TABLE, _LOCAL_TABLE):
+            return False
+        if link is not None and link.is_ours:
             return False
         message = self._parse(whole)
         destination = message.get_attr("RTA_DST") or ("0.0.0.0" if family == socket.AF_INET else "::")
         hops = message.get_attr("RTA_MULTIPATH") or []
         for index in [hop["oif"] for hop in hops] or [message.get_attr("RTA_OIF") or 0]:
             network = ip_network(f"{destination}/{length}")
-            route = Route(network, index, message.get_attr("RTA_PRIORITY") or 0)
+            route = Route(network, index, message.get_attr("RTA_PRIORITY") or 0, local)
             if kind == RTM_NEWROUTE:
                 self._routes.add(route)
             else:

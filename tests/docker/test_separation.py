@@ -159,3 +159,11 @@ def test_broadcast_and_multicast_are_dropped_with_a_reason(host: Host) -> None:
     for target in ("255.255.255.255", "224.0.0.1"):
         assert not host.pings("shouter", target, seconds=1)
     assert drops(host, began, "shouter") == {"MULTICAST"}
+
+
+def test_the_hosts_broadcast_address_is_the_host(host: Host) -> None:
+    host.network("no-host", "-o", "ciliate.host=false")
+    host.start("shouter", "--network", "no-host")
+    began = now()
+    assert not host.pings("shouter", "192.0.2.255", seconds=1), "every service of the host would hear it"
+    assert drops(host, began, "shouter") == {"HOST_FORBIDDEN"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from driver.hostfacts import HostFacts
 from driver.hostview import HostView
@@ -33,7 +33,7 @@ def test_the_facts_are_there_at_start() -> None:
     World()
     watch = Watch()
     assert list(watch.view.facts.uplinks.values()) == ["eth0"]
-    assert ip_address(HOST4) in watch.view.facts.addresses
+    assert ip_network(HOST4) in watch.view.facts.addresses
     assert watch.told == [watch.view.facts]
     watch.view.close()
 
@@ -46,14 +46,29 @@ def test_another_engines_bridge_comes_and_goes() -> None:
     run("ip", "address", "add", "172.30.0.1/16", "dev", "br-1")
     run("ip", "link", "set", "br-1", "up")
     facts = watch.until(lambda facts: ip_network("172.30.0.0/16") in facts.unmanaged)
-    assert facts.bridges == {"br-1"} and ip_address("172.30.0.1") in facts.addresses
+    assert facts.bridges == {"br-1"} and ip_network("172.30.0.1") in facts.addresses
     run("ip", "link", "set", "br-1", "down")
     watch.until(lambda facts: not facts.unmanaged)
     run("ip", "link", "set", "br-1", "up")
     watch.until(lambda facts: bool(facts.unmanaged))
     run("ip", "link", "del", "br-1")
     facts = watch.until(lambda facts: not facts.bridges)
-    assert not facts.unmanaged and ip_address("172.30.0.1") not in facts.addresses
+    assert not facts.unmanaged and ip_network("172.30.0.1") not in facts.addresses
+    watch.view.close()
+
+
+@in_own_netns
+def test_all_that_ends_at_the_host_is_its_own_while_it_does() -> None:
+    World()
+    watch = Watch()
+    assert ip_network("192.0.2.255") in watch.view.facts.addresses, "broadcast reaches every service of the host"
+    run("ip", "address", "add", "198.51.100.9/30", "brd", "198.51.100.8", "dev", "eth0")
+    run("ip", "route", "add", "local", "203.0.113.0/24", "dev", "lo")
+    more = {ip_network(text) for text in ("198.51.100.8", "198.51.100.9", "203.0.113.0/24")}
+    watch.until(lambda facts: facts.addresses >= more)
+    run("ip", "address", "del", "198.51.100.9/30", "dev", "eth0")
+    run("ip", "route", "del", "local", "203.0.113.0/24", "dev", "lo")
+    watch.until(lambda facts: not facts.addresses & more)
     watch.view.close()
 
 
@@ -78,14 +93,14 @@ def test_our_own_links_are_no_news() -> None:
     Container(links, 2)
     watch = Watch()
     assert watch.view.facts.bridges == frozenset(), "the gateways' device is no engine's bridge"
-    assert ip_address("10.200.0.1") in watch.view.facts.addresses
+    assert ip_network("10.200.0.1") in watch.view.facts.addresses
     told = len(watch.told)
     for number in range(3, 8):
         links.delete(Container(links, number).plan.host_name)
     time.sleep(0.3)
     assert len(watch.told) == told
     run("ip", "link", "del", GATEWAY_DEVICE)
-    watch.until(lambda facts: ip_address("10.200.0.1") not in facts.addresses)
+    watch.until(lambda facts: ip_network("10.200.0.1") not in facts.addresses)
     watch.view.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import pytest
 
@@ -13,7 +13,7 @@ from driver.hostfacts import HostFacts
 from model.identity import Reserved
 from tests.unit.agent.node import Node, until
 
-FACTS = HostFacts(frozenset({ip_address("192.0.2.7")}), {2: "eth0"})
+FACTS = HostFacts(frozenset({ip_network("192.0.2.7")}), {2: "eth0"})
 
 
 @pytest.fixture

@@ -103,9 +103,9 @@ changes = st.one_of(
     st.integers(0, 1).map(lambda n: NetworkPut(network(n))),
     st.integers(0, 1).map(lambda n: NetworkRemoved(f"n{n}")),
     st.lists(st.sampled_from(RULES), max_size=4),
-    st.builds(lambda hosts, bridges: HostFacts(frozenset(map(ip_address, hosts)), {2: "eth0"},
+    st.builds(lambda hosts, bridges: HostFacts(frozenset(map(ip_network, hosts)), {2: "eth0"},
                                                unmanaged=frozenset(map(ip_network, bridges))),
-              st.sets(st.sampled_from(["192.0.2.7", "10.0.0.1", "10.1.0.5"])),
+              st.sets(st.sampled_from(["192.0.2.7", "192.0.2.255", "10.0.0.1", "10.1.0.5", "203.0.113.0/24"])),
               st.sets(st.sampled_from(["172.17.0.0/16", "10.1.0.0/16", "192.0.2.0/25"]))),
 )  # fmt: skip
 

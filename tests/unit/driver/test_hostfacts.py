@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 
 from driver.hostfacts import Address, HostFacts, Link, Route, classify
 from driver.plan import DEVICE_GROUP, GATEWAY_DEVICE
@@ -49,7 +49,33 @@ def facts(*devices: str) -> HostFacts:
 
 
 def test_the_hosts_addresses_are_those_that_others_can_reach() -> None:
-    assert facts().addresses == {ip_address(text) for text in ("192.0.2.2", "172.17.0.1", "10.200.0.1")}
+    assert facts().addresses == {ip_network(text) for text in ("192.0.2.2", "172.17.0.1", "10.200.0.1")}
+
+
+def ending_here(network: str, ifindex: int) -> Route:
+    return Route(ip_network(network), ifindex, local=True)
+
+
+def test_what_else_ends_at_the_host_is_the_host() -> None:
+    ends = ["192.0.2.255", "172.17.255.255", "198.51.100.0/24", "2001:db8::/128"]
+    more = [*ROUTES, *(ending_here(network, 2) for network in ends)]
+    assert classify(LINKS, ADDRESSES, more, ()).addresses == facts().addresses | set(map(ip_network, ends))
+
+
+def test_a_link_local_ipv4_address_is_the_hosts_as_any_other() -> None:
+    more = [*ADDRESSES, at(2, "169.254.7.1/16")]
+    assert ip_network("169.254.7.1") in classify(LINKS, more, ROUTES, ()).addresses
+
+
+def test_what_ends_here_is_neither_a_way_out_nor_somebody_behind_a_bridge() -> None:
+    more = [*ROUTES, ending_here("0.0.0.0/0", 6), ending_here("172.18.0.0/16", 4)]
+    told = classify(LINKS, ADDRESSES, more, ())
+    assert (told.uplinks, told.unmanaged) == (facts().uplinks, facts().unmanaged)
+
+
+def test_loopback_and_link_local_ipv6_are_not_reached_from_containers() -> None:
+    more = [*ROUTES, *(ending_here(network, 1) for network in ("127.0.0.0/8", "::1/128", "fe80::1/128"))]
+    assert classify(LINKS, ADDRESSES, more, ()).addresses == facts().addresses
 
 
 def test_an_uplink_has_the_default_route() -> None:
