@@ -102,4 +102,6 @@ def _can_be_reached(prefix: IPNetwork) -> bool:
     """From a container. Loopback is nobody else's, and of fe80:: only the gateway's answers, in neighbour discovery;
     but IPv4 forwards to 169.254.0.0/16 as to any network."""
     address = prefix.network_address
-    return not (address.is_loopback or address.is_multicast or (address.version == 6 and address.is_link_local))
+    return not (
+        address.is_loopback or address.is_multicast or (address.version == 6 and address.is_link_local)
+    )

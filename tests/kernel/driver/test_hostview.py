@@ -61,7 +61,9 @@ def test_another_engines_bridge_comes_and_goes() -> None:
 def test_all_that_ends_at_the_host_is_its_own_while_it_does() -> None:
     World()
     watch = Watch()
-    assert ip_network("192.0.2.255") in watch.view.facts.addresses, "broadcast reaches every service of the host"
+    assert ip_network("192.0.2.255") in watch.view.facts.addresses, (
+        "broadcast reaches every service of the host"
+    )
     run("ip", "address", "add", "198.51.100.9/30", "brd", "198.51.100.8", "dev", "eth0")
     run("ip", "route", "add", "local", "203.0.113.0/24", "dev", "lo")
     more = {ip_network(text) for text in ("198.51.100.8", "198.51.100.9", "203.0.113.0/24")}
