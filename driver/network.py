@@ -84,6 +84,7 @@ class Networks:
         self._networks_lock = threading.Lock()
         self._endpoint_locks = NamedLocks()
         self._sandboxes: dict[str, str] = {}
+        self._holders: dict[IPAddress, str] = {}
         self._last_change = 0.0
 
     @property
@@ -99,6 +100,7 @@ class Networks:
         networks = self._realm.networks()
         linked = []
         for endpoint in list(self._realm.endpoints().values()):
+            self._holders |= dict.fromkeys(endpoint.addresses, endpoint.docker_id)
             if endpoint.ifindex == 0:
                 continue
             if endpoint.network_id in networks and present.get(endpoint.ifname) == endpoint.ifindex:
@@ -209,6 +211,7 @@ class Networks:
                     tags=options.tags,
                 )
             )
+            self._holders |= dict.fromkeys(addresses, request.endpoint_id)
         return mac
 
     def delete_endpoint(self, endpoint_id: str) -> None:
@@ -221,6 +224,9 @@ class Networks:
                 self._realm.remove_endpoint(endpoint_id)
                 if endpoint.ifindex:
                     self._pool.retire(endpoint.ifindex)
+                for address in endpoint.addresses:
+                    if self._holders.get(address) == endpoint_id:
+                        del self._holders[address]
             self._sandboxes.pop(endpoint_id, None)
 
     def endpoint_information(self, endpoint_id: str) -> dict[str, object]:
@@ -378,14 +384,10 @@ class Networks:
 
     def _drop_holders(self, request: EndpointRequest, addresses: list[IPAddress]) -> None:
         """Docker gives an address to one endpoint only: who had it before is gone, without a word to us."""
-        for other in list(self._realm.endpoints().values()):
-            if other.docker_id != request.endpoint_id and any(
-                address in other.addresses for address in addresses
-            ):
-                log.info(
-                    "removing an endpoint whose address Docker gave to another", endpoint=other.docker_id[:12]
-                )
-                self.delete_endpoint(other.docker_id)
+        holders = {self._holders[address] for address in addresses if address in self._holders}
+        for holder in holders - {request.endpoint_id}:
+            log.info("removing an endpoint whose address Docker gave to another", endpoint=holder[:12])
+            self.delete_endpoint(holder)
 
     def _serve_all(self) -> None:
         networks = list(self._realm.networks().values())

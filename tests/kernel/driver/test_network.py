@@ -320,6 +320,13 @@ def test_an_address_that_docker_gives_away_again() -> None:
     assert agent.realm.endpoints().keys() == {E2}
     assert f"dev {agent.known(E2).ifname}" in run("ip", "route", "show", "10.200.0.2")
     agent.close()
+    again = Agent(agent.realm)
+    again.start(E1, "10.200.0.2/24")
+    assert again.realm.endpoints().keys() == {E1}, "who has it is still known after a restart"
+    again.endpoint("DeleteEndpoint")
+    again.start(E2, "10.200.0.2/24")
+    assert again.realm.endpoints().keys() == {E2}
+    again.close()
 
 
 @in_own_netns
