@@ -31,13 +31,15 @@ would be another identity."""
 DERIVED = {
     "com.docker.compose.project": ("compose", "project"),
     "com.docker.compose.service": ("compose", "service"),
-    "com.hashicorp.nomad.job_id": ("nomad", "job"),
     "com.hashicorp.nomad.job_name": ("nomad", "job"),
+    "com.hashicorp.nomad.job_id": ("nomad", "job"),
     "com.hashicorp.nomad.task_group_name": ("nomad", "group"),
     "com.hashicorp.nomad.task_name": ("nomad", "task"),
     "com.hashicorp.nomad.namespace": ("nomad", "namespace"),
 }
-"""What is made of the stamps of Compose and Nomad. Where two name one thing the later one wins."""
+"""What is made of the stamps of Compose and Nomad. Where two name one thing the later one wins: a job's id is
+its own in its namespace, its name may be anything. Not read is `parent_job_id`, which Nomad's docker driver leaves
+as the job's author wrote it where a job has no parent."""
 
 _CHILD_JOB = re.compile(r"/(dispatch-([^/]+-)?[0-9]+-[0-9a-f]{8}|periodic-[0-9]+)\Z")
 """What Nomad appends to the parent's name: a time, and for a dispatched job a random end."""

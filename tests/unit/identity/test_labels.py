@@ -83,12 +83,18 @@ def test_what_nomad_says_of_a_task() -> None:
         {
             "com.hashicorp.nomad.alloc_id": "5f1e",
             "com.hashicorp.nomad.job_id": "web",
+            "com.hashicorp.nomad.namespace": "prod",
             "com.hashicorp.nomad.task_group_name": "front",
             "com.hashicorp.nomad.task_name": "nginx",
             "com.hashicorp.nomad.node_id": "77",
         }
     )
-    assert story.identity == {"nomad:job=web", "nomad:group=front", "nomad:task=nginx"}
+    assert story.identity == {
+        "nomad:job=web",
+        "nomad:namespace=prod",
+        "nomad:group=front",
+        "nomad:task=nginx",
+    }
     assert "container:com.hashicorp.nomad.alloc_id=5f1e" in story.shown
 
 
@@ -105,7 +111,20 @@ def test_what_nomad_says_of_a_task() -> None:
     ],
 )
 def test_a_dispatched_or_periodic_job_counts_as_its_parent(job: str, parent: str) -> None:
-    assert Story({"com.hashicorp.nomad.job_name": job}).identity == {f"nomad:job={parent}"}
+    for stamp in ("job_id", "job_name"):
+        assert Story({f"com.hashicorp.nomad.{stamp}": job}).identity == {f"nomad:job={parent}"}
+
+
+def test_a_job_is_known_by_its_id_whatever_it_calls_itself() -> None:
+    """Nomad gives an id once in a namespace; the name, and the parent of a job that has none, are free text."""
+    story = Story(
+        {
+            "com.hashicorp.nomad.job_name": "payments",
+            "com.hashicorp.nomad.parent_job_id": "payments",
+            "com.hashicorp.nomad.job_id": "guest/periodic-1485379325",
+        }
+    )
+    assert story.identity == {"nomad:job=guest"}
 
 
 def test_labels_of_tools_would_make_every_build_another_identity() -> None:
