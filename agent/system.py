@@ -85,6 +85,15 @@ class System:
             if info.entries is not None and info.entries >= info.max_entries
         ]
         warnings += [
+            {
+                "kind": "REFUSED",
+                "text": f"container {state.endpoints[number].container_name} is denied everything: {reason}",
+                "hint": "remove the container and run it again without the label",
+            }
+            for number, reason in self.networks.refused().items()
+            if number in state.endpoints
+        ]
+        warnings += [
             {"kind": "FULL", "text": f"map {name} is full", "hint": "see `ciliate map list`"} for name in full
         ]
         warnings += [
@@ -166,6 +175,8 @@ class System:
         if endpoint.docker_id not in state.endpoints:
             raise NotFound(f"endpoint {endpoint.id} is gone")
         endpoint = state.endpoints[endpoint.docker_id]
+        if reason := self.networks.refused().get(endpoint.docker_id):
+            problems.append(f"it is denied everything: {reason}")
         if endpoint.ifindex:
             network, subject = state.networks[endpoint.network_id], state.subjects[endpoint.identity]
             entry = endpoint_entry(endpoint, network, subject.slot)

@@ -34,8 +34,9 @@ def troubles(
 
 
 def _parts(health: Mapping[str, Any]) -> Iterator[Trouble]:
-    waiting = health["endpoints"]["waiting"]
-    if waiting:
+    refused = sum(each["kind"] == "REFUSED" for each in health["warnings"])
+    waiting = health["endpoints"]["waiting"] - refused
+    if waiting > 0:
         yield Trouble(
             "WAITING",
             f"{waiting} endpoint(s) have no labels yet and may talk to nobody",

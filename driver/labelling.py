@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from driver.facts import ContainerFacts
-from driver.options import refuse_unbuilt_labels, tag_labels
+from driver.options import refuse_labels, tag_labels
 from identity.labels import LabelFilter, derive
 from model.endpoint import Endpoint, EndpointState
 from model.identity import Reserved
@@ -29,8 +29,8 @@ class Labeller:
 
     def label(self, endpoint: Endpoint, network: Network, facts: ContainerFacts | None) -> Labelled:
         """The endpoint with its names, labels and tags. It is READY, and then its identity is for the caller to
-        find; or, without facts, waiting with the identity init. Raises Unsupported if the container asks by
-        label for what is not built yet. Its image cannot ask for anything."""
+        find; or, without facts, waiting with the identity init. Raises InvalidInput or Unsupported if the
+        container asks by label for what nobody knows or what is not built yet. Its image cannot ask for anything."""
         if facts is None and endpoint.user_labels is None:
             return Labelled(
                 replace(
@@ -42,7 +42,7 @@ class Labeller:
             )
         if facts is not None:
             own = {key: value for key, value in facts.labels.items() if facts.image_labels.get(key) != value}
-            refuse_unbuilt_labels(own)
+            refuse_labels(own)
             tags = tuple(dict.fromkeys((*endpoint.tags, *tag_labels(own))))
             endpoint = replace(endpoint, container_id=facts.id, container_name=facts.name, tags=tags)
         replaced = endpoint.user_labels is not None

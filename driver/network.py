@@ -85,6 +85,7 @@ class Networks:
         self._endpoint_locks = NamedLocks()
         self._sandboxes: dict[str, str] = {}
         self._holders: dict[IPAddress, str] = {}
+        self._refused: dict[str, str] = {}
         self._last_change = 0.0
 
     @property
@@ -228,6 +229,7 @@ class Networks:
                     if self._holders.get(address) == endpoint_id:
                         del self._holders[address]
             self._sandboxes.pop(endpoint_id, None)
+            self._refused.pop(endpoint_id, None)
 
     def endpoint_information(self, endpoint_id: str) -> dict[str, object]:
         self._endpoint(endpoint_id)
@@ -267,6 +269,7 @@ class Networks:
             if endpoint.ifindex:
                 self._pool.retire(endpoint.ifindex)
             self._sandboxes.pop(endpoint_id, None)
+            self._refused.pop(endpoint_id, None)
 
     def publish(self, request: EndpointRequest) -> None:
         """The port map of ProgramExternalConnectivity, in place of what was published before."""
@@ -310,12 +313,29 @@ class Networks:
         ]
 
     def learn(self, endpoint_id: str, facts: ContainerFacts) -> None:
-        """What has become known about a container since its Join, or has changed."""
-        self._relabel(endpoint_id, lambda endpoint, network: self._label(endpoint, network, facts))
+        """What has become known about a container since its Join, or has changed. One whose labels are refused
+        can no longer be kept from starting: it stays denied everything, and `refused` says why."""
+        try:
+            self._relabel(endpoint_id, lambda endpoint, network: self._label(endpoint, network, facts))
+        except (InvalidInput, Unsupported) as error:
+            if self._refused.get(endpoint_id) != str(error):
+                log.warning("labels are refused", container=facts.name, reason=str(error))
+            self._refused[endpoint_id] = str(error)
+            self._relabel(
+                endpoint_id,
+                lambda endpoint, _network: replace(
+                    endpoint, container_id=facts.id, container_name=facts.name
+                ),
+            )
+
+    def refused(self) -> dict[str, str]:
+        """By Docker's id of the endpoint: why it is denied everything although its labels are known."""
+        waiting = {endpoint.docker_id for endpoint in self.waiting()}
+        return {number: reason for number, reason in self._refused.items() if number in waiting}
 
     def set_labels(self, endpoint_id: str, labels: Labels | None) -> None:
         """Labels that replace what the container says; None goes back to the container's own. Raises NotFound,
-        Unavailable if the container's own cannot be read."""
+        Unavailable if the container's own cannot be read, InvalidInput or Unsupported if they are refused."""
         endpoint = self._endpoint(endpoint_id)
         facts = self._containers.find(endpoint) if endpoint.ifindex else None
         self._relabel(
@@ -336,13 +356,7 @@ class Networks:
             network = self._realm.networks().get(endpoint.network_id) if endpoint is not None else None
             if endpoint is None or network is None or endpoint.ifindex == 0:
                 return  # gone meanwhile
-            try:
-                changed = change(endpoint, network)
-            except Unsupported as error:
-                log.warning(
-                    "a container is denied everything", container=endpoint.container_name, reason=str(error)
-                )
-                return
+            changed = change(endpoint, network)
             if changed != endpoint:
                 self._put(changed)
 

@@ -41,6 +41,8 @@ ENGINE_ENDPOINT_KEYS = frozenset(
     }
 )
 
+OPTION_PREFIX = "ciliate."
+
 PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 
 SMALLEST_MTU, LARGEST_MTU = 68, 65535
@@ -135,13 +137,27 @@ def port_bindings(options: Mapping[str, Any] | None) -> tuple[PortBinding, ...]:
         raise InvalidInput(f"the port map is not understood: {error!r}", path=PORT_MAP) from error
 
 
-def refuse_unbuilt_labels(labels: Mapping[str, str]) -> None:
-    """A container's own `ciliate.*` labels that ask for what cannot be done yet. A container that asked to be
-    fenced in must not run unfenced."""
+def refuse_labels(labels: Mapping[str, str]) -> None:
+    """A container's own `ciliate.*` labels that nobody understands, or that ask for what cannot be done yet. A
+    container that asked to be fenced in must not run unfenced. Raises InvalidInput, Unsupported."""
     for key in labels:
+        if not key.startswith(OPTION_PREFIX) or key in _LABELS:
+            continue
+        path = f"label {key}"
         reason = _unbuilt(key)
         if reason:
-            raise Unsupported(reason, path=f"label {key}", hint="remove the label")
+            raise Unsupported(reason, path=path, hint="remove the label")
+        if key in _ENDPOINT:
+            hint = f"give it as --network name=NETWORK,driver-opt={key}=..."
+            raise InvalidInput("this is an option of the driver, not a label", path=path, hint=hint)
+        if key in _NETWORK:
+            hint = f"give it to the network: docker network create -o {key}=..."
+            raise InvalidInput("this is an option of networks, not a label", path=path, hint=hint)
+        near = difflib.get_close_matches(key, [*_LABELS, *_UNBUILT], n=1, cutoff=0.75)
+        hint = f"did you mean {near[0]}?" if near else f"known is {', '.join(_LABELS)}"
+        raise InvalidInput(
+            f"no label of a container begins with {OPTION_PREFIX} like this", path=path, hint=hint
+        )
 
 
 def tag_labels(labels: Mapping[str, str]) -> tuple[str, ...]:
@@ -157,8 +173,8 @@ def option_labels(text: str) -> Labels:
         if colon and source in SOURCES:
             raise ValueError(f"{word!r}: labels given here have the source opt; write key=value")
         labels.append(Label.parse(word, default_source="opt"))
-        if labels[-1].key.startswith("ciliate."):
-            raise ValueError(f"{word!r}: keys that begin with ciliate. are options, not labels")
+        if labels[-1].key.startswith(OPTION_PREFIX):
+            raise ValueError(f"{word!r}: keys that begin with {OPTION_PREFIX} are options, not labels")
     return Labels(labels)
 
 
@@ -257,6 +273,9 @@ _ENDPOINT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "ciliate.labels": ("labels", option_labels),
     "ciliate.tag": ("tags", _tags),
 }
+
+_LABELS = ("ciliate.tag",)
+"""Options that a container's own labels may give."""
 
 _UNBUILT = {
     "ciliate.bandwidth.": "bandwidth limits are not available yet",

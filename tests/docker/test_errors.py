@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from model.identity import Reserved
 from tests.docker.harness.host import DRIVER, Host
 
 
@@ -69,6 +72,31 @@ def test_a_container_that_cannot_be_leaves_its_address(any_host: Host) -> None:
         assert "ciliate.lables" in refused(host, "run", "-d", "--name", "wrong", "--network", wrong, "box")
         host.remove("wrong")
     host.start("right", "--network", "n")
+
+
+@pytest.mark.parametrize("label", ["ciliate.labels=role=ok", "ciliate.bandwidth.egress=10M", "ciliate.tga=x"])
+def test_a_container_that_asks_by_label_for_what_cannot_be(any_host: Host, label: str) -> None:
+    host = any_host
+    host.network("n")
+    message = refused(host, "run", "-d", "--name", "wrong", "--network", "n", "--label", label, "box")
+    assert f"label {label.partition('=')[0]}" in message, message
+    assert host.api("GET", "/v1/endpoint") == []
+
+
+def test_a_label_that_is_refused_too_late_is_told_by_status(fresh_host: Callable[..., Host]) -> None:
+    """The engine's API answers only after the container has started, and its files have not been found."""
+    host = fresh_host()
+    host.agent.start({"DOCKER_HOST": "unix:///run/late.sock"})
+    host.network("n")
+    host.start("wrong", "--network", "n", "--label", "ciliate.egress=api.example.com:443")
+    host.run("ln", "-s", "/run/docker.sock", "/run/late.sock")
+    host.until(
+        lambda: "container wrong is denied everything" in host.ciliate("status", check=False).out,
+        "status tells",
+    )
+    assert host.endpoints()["wrong"]["identity"] == Reserved.INIT
+    health = host.ciliate("endpoint", "health", "wrong", check=False)
+    assert health.status == 1 and "label ciliate.egress" in health.out
 
 
 def test_a_network_in_use_stays(any_host: Host) -> None:

@@ -15,7 +15,7 @@ from driver.facts import ContainerFacts
 from driver.network import Defaults
 from driver.plan import GATEWAY_DEVICE
 from model.endpoint import EndpointState
-from model.errors import NotFound
+from model.errors import NotFound, Unsupported
 from model.labels import Labels
 from model.network import FLAT, Network
 from tests.kernel.driver.agent import E1, E2, GENERIC, N1, N2, PORT, PORT_MAP, Agent, labels, names
@@ -239,10 +239,17 @@ def test_a_container_that_asks_for_a_fence_does_not_run_without_it() -> None:
     agent.create_endpoint()
     assert "not available yet" in agent.endpoint("Join")["Err"]
     assert names() == {"lo", GATEWAY_DEVICE}
-    agent.containers.facts.clear()
+    facts = agent.containers.facts.pop(E1)
     agent.endpoint("Join")
-    agent.networks.learn(E1, ContainerFacts("c1", "web", fence))
+    assert agent.networks.refused() == {}
+    agent.networks.learn(E1, facts)
     assert agent.known().state is EndpointState.WAITING_FOR_LABELS, "it stays denied everything"
+    assert agent.known().container_name == "web" and "label ciliate.egress" in agent.networks.refused()[E1]
+    agent.containers.facts[E1] = facts
+    with pytest.raises(Unsupported):
+        agent.networks.set_labels(E1, Labels.parse(["container:app=web"]))
+    agent.endpoint("Leave")
+    assert agent.networks.refused() == {}
     agent.close()
 
 

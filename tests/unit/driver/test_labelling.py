@@ -6,7 +6,7 @@ from driver.facts import ContainerFacts, labels_of_image, name_filter
 from driver.labelling import Labeller
 from identity.labels import LabelFilter
 from model.endpoint import Endpoint, EndpointState
-from model.errors import Unsupported
+from model.errors import CiliateError
 from model.identity import Reserved
 from model.labels import Labels
 from model.network import Network
@@ -57,11 +57,14 @@ def test_labels_set_by_the_user_replace_the_containers() -> None:
     assert texts(label(user, None).labels) == expected
 
 
-def test_a_container_may_not_ask_for_what_is_not_built_but_its_image_is_not_heard() -> None:
-    fence = {"ciliate.egress": "api.example.com:443"}
-    with pytest.raises(Unsupported, match="not available yet"):
-        label(facts=ContainerFacts("c1", "web", fence, {}))
-    assert label(facts=ContainerFacts("c1", "web", fence, fence)).state is EndpointState.READY
+@pytest.mark.parametrize(
+    ("key", "says"), [("ciliate.egress", "not available yet"), ("ciliate.labels", "not a label")]
+)
+def test_a_container_may_not_ask_for_what_cannot_be_but_its_image_is_not_heard(key: str, says: str) -> None:
+    asked = {key: "a=b"}
+    with pytest.raises(CiliateError, match=says):
+        label(facts=ContainerFacts("c1", "web", asked, {}))
+    assert label(facts=ContainerFacts("c1", "web", asked, asked)).state is EndpointState.READY
 
 
 def test_nobody_calls_himself_what_only_ciliate_says() -> None:

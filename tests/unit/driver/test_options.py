@@ -17,10 +17,10 @@ from driver.options import (
     network_options,
     option_labels,
     port_bindings,
-    refuse_unbuilt_labels,
+    refuse_labels,
     tag_labels,
 )
-from model.errors import InvalidInput, Unsupported
+from model.errors import CiliateError, InvalidInput, Unsupported
 from model.labels import Labels
 
 
@@ -157,10 +157,27 @@ def test_port_maps() -> None:
         port_bindings({PORT_MAP: [{**item, "Proto": 47}]})
 
 
-def test_labels_that_ask_for_what_is_not_built_are_no_decoration() -> None:
-    refuse_unbuilt_labels({"app": "web", "ciliate.tag": "x"})
-    with pytest.raises(Unsupported, match=r"ciliate\.egress"):
-        refuse_unbuilt_labels({"ciliate.egress": "api.example.com:443"})
+@pytest.mark.parametrize(
+    ("key", "error", "says"),
+    [
+        ("ciliate.egress", Unsupported, "not available yet"),
+        ("ciliate.bandwidth.egress", Unsupported, "not available yet"),
+        ("ciliate.labels", InvalidInput, "driver-opt=ciliate.labels"),
+        ("ciliate.host", InvalidInput, "docker network create -o ciliate.host"),
+        ("ciliate.tga", InvalidInput, "did you mean ciliate.tag"),
+        ("ciliate.something", InvalidInput, "known is ciliate.tag"),
+    ],
+)
+def test_labels_that_ask_for_what_cannot_be_are_no_decoration(
+    key: str, error: type[CiliateError], says: str
+) -> None:
+    with pytest.raises(error) as caught:
+        refuse_labels({"app": "web", key: "x"})
+    assert caught.value.path == f"label {key}" and says in str(caught.value)
+
+
+def test_labels_of_containers() -> None:
+    refuse_labels({"app": "web", "ciliate.tag": "x", "ciliate": "x", "my.ciliate.egress": "x"})
     assert tag_labels({"ciliate.tag": "a, b"}) == ("a", "b")
     assert tag_labels({}) == ()
 
