@@ -28,8 +28,6 @@ LATER = {
     "nodeSelector": "rules about the host itself are not enforced yet",
     "fromGroups": NO_GROUPS,
     "toGroups": NO_GROUPS,
-    "fromRequires": "it is not enforced: write the requirement into each fromEndpoints selector",
-    "toRequires": "it is not enforced: write the requirement into each toEndpoints selector",
     "rules": "rules about HTTP, DNS or Kafka are not enforced yet, and enforcing only their ports would allow too much",
     "serverNames": "rules about TLS server names are not enforced yet",
     "terminatingTLS": NO_TLS,
@@ -42,7 +40,7 @@ LATER = {
 }
 """Fields of Cilium's schema that mean something there and nothing here yet: half enforced would be worse than not."""
 
-HARMLESS_EMPTY = frozenset({"rules", "serverNames", "fromRequires", "toRequires"})
+HARMLESS_EMPTY = frozenset({"rules", "serverNames"})
 """Of those, the ones that say nothing when empty. An empty peer list says "nobody", so it is no such field."""
 
 

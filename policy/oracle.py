@@ -58,7 +58,8 @@ def verdict(
 
     def any_says(name: str) -> bool:
         elements = [element for document in documents for element in document.get(name) or ()]
-        return any(_says(element, way, peer, protocol, port) for element in elements)
+        demands = [demand for element in elements for demand in element.get(way + "Requires") or ()]
+        return any(_says(element, way, demands, subject, peer, protocol, port) for element in elements)
 
     if any_says(deny):
         return Verdict.DENIED_BY_RULE
@@ -78,28 +79,56 @@ def _read(document: str) -> Document:
 
 
 def _denies_by_default(document: Document, allow: str, deny: str) -> bool:
-    said = (document.get("enableDefaultDeny") or {}).get(allow)
-    return bool(document.get(allow) or document.get(deny)) if said is None else bool(said)
+    """Whether there is anything about the direction; a rule may say that it shall not, never that it shall."""
+    if (document.get("enableDefaultDeny") or {}).get(allow) is False:
+        return False
+    return bool(document.get(allow) or document.get(deny))
 
 
-def _says(element: Document, way: str, peer: Labels, protocol: int, port: int) -> bool:
+def _says(
+    element: Document,
+    way: str,
+    demands: Sequence[Document],
+    subject: Labels,
+    peer: Labels,
+    protocol: int,
+    port: int,
+) -> bool:
     """Whether an element is about this packet. A list that is there and empty is about none; an element that restricts
     neither peer nor port is about none either, though it is one that makes a direction deny by default."""
     ports, icmps = element.get("toPorts"), element.get("icmps")
-    peers = [
-        (matches, wanted)
-        for kind, matches in _PEERS.items()
-        if (wanted := element.get(way + kind)) is not None
-    ]
-    if not (peers or ports or icmps) or any(not wanted for _, wanted in peers):
+    peers = {kind: element[way + kind] for kind in _PEERS if element.get(way + kind) is not None}
+    if not (peers or ports or icmps) or not all(peers.values()):
         return False
-    if peers and not any(matches(one, peer) for matches, wanted in peers for one in wanted):
-        return False
+    for kind, wanted in peers.items():
+        if kind == "Endpoints":
+            found = any(_reaches([one, *demands], subject, peer) for one in wanted)
+        else:
+            found = any(_PEERS[kind](one, peer) for one in wanted)
+        if not found:
+            return False
     if ports:
         return any(_at(one, protocol, port) for part in ports for one in part.get("ports") or ())
     if icmps:
         return any(_of_type(one, protocol, port) for part in icmps for one in part.get("fields") or ())
     return True
+
+
+def _reaches(selectors: Sequence[Document], subject: Labels, peer: Labels) -> bool:
+    """Whether all select the peer. What Compose calls its own is looked for where the subject is, unless a network is
+    named, or the subject knows of none."""
+    demands = [demand for selector in selectors for demand in selector.get("matchExpressions") or ()]
+    positive = [demand["key"] for demand in demands if demand["operator"] in ("In", "Exists")]
+    named = [name for selector in selectors for name in selector.get("matchLabels") or ()]
+    home = _values("network:id", subject)
+    if (
+        home
+        and any(name.startswith("compose:") for name in named + positive)
+        and "network:id" not in named + [demand["key"] for demand in demands]
+        and _values("network:id", peer) != home
+    ):
+        return False
+    return all(_selects(selector, peer) for selector in selectors)
 
 
 def _selects(selector: Document, labels: Labels) -> bool:

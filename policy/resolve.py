@@ -15,12 +15,15 @@ from weakref import WeakValueDictionary
 from model.flow import Direction
 from model.identity import Reserved
 from model.labels import Labels
+from policy.narrowing import narrowed, network_of, required
 from policy.ports import ANY_PROTOCOL, Place, prefixes
 from policy.repository import Repository
 from policy.rule import Rule, Service
-from policy.selector import Selector
+from policy.selector import Entity, EntitySelector, Selector
 
 BOTH = frozenset(Direction)
+
+EVERYBODY = EntitySelector(Entity.ALL)
 
 K = TypeVar("K", bound=Hashable)
 
@@ -80,8 +83,8 @@ def resolve_each(
     return policies
 
 
-Cause = tuple[tuple[Rule, ...], frozenset[Direction]]
-"""The rules that select a subject, and where it denies by default."""
+Cause = tuple[tuple[Rule, ...], frozenset[Direction], str | None]
+"""The rules that select a subject, where it denies by default, and its network if these rules make a difference."""
 
 _known: WeakValueDictionary[Cause, SubjectPolicy] = WeakValueDictionary()
 """Policies that somebody still holds."""
@@ -90,9 +93,10 @@ _known: WeakValueDictionary[Cause, SubjectPolicy] = WeakValueDictionary()
 def _resolved(repository: Repository, subject: Labels, mode: Enforcement) -> SubjectPolicy:
     rules = () if mode is Enforcement.NEVER else repository.selecting(subject)
     directions = enforced(rules, subject, mode)
-    policy = _known.get((rules, directions))
+    network = network_of(rules, subject)
+    policy = _known.get((rules, directions, network))
     if policy is None:
-        policy = _known[rules, directions] = _merged(rules, directions)
+        policy = _known[rules, directions, network] = _merged(rules, directions, network)
     return policy
 
 
@@ -106,15 +110,18 @@ def enforced(rules: Collection[Rule], subject: Labels, mode: Enforcement) -> fro
     return frozenset(direction for rule in rules for direction in rule.default_deny)
 
 
-def _merged(rules: Collection[Rule], directions: frozenset[Direction]) -> SubjectPolicy:
+def _merged(rules: Collection[Rule], directions: frozenset[Direction], network: str | None) -> SubjectPolicy:
+    demands = required(rules)
     said: dict[Selector | None, tuple[set[Place], set[Place]]] = {None: (set(), set())}
     for rule in rules:
         for denies, lists in enumerate((rule.allows, rule.denies)):
             for direction, elements in lists.items():
+                demanded = demands.get((direction, bool(denies)), ())
                 for element in elements:
                     places = _places(direction, element.services)
-                    for peer in (None,) if element.peers is None else element.peers:
-                        key = None if peer is None or peer.is_wildcard else peer
+                    for peer in (EVERYBODY,) if element.peers is None else element.peers:
+                        chosen = narrowed(peer, demanded, network)
+                        key = None if chosen.is_wildcard else chosen
                         if key not in said:
                             said[key] = (set(), set())
                         said[key][denies].update(places)

@@ -112,16 +112,28 @@ class _ElementSchema(_Part):
         if len(filled) > 1:
             raise ValidationError(f"{' and '.join(filled)} exclude each other: write two elements")
         listed = data.get("ports") or data.get("icmps")
+        requires = tuple({one for part in data.get("requires") or () for one in part.requirements})
+        by_label = self.fields["endpoints"].data_key
+        if requires and by_label not in given and (given or listed):
+            raise ValidationError(
+                {
+                    self.fields["requires"].data_key: [
+                        f"narrows {by_label} only, and here there is none: "
+                        "write it into an element of its own"
+                    ]
+                }
+            )
         if data.get("ports") and data.get("icmps"):
             raise ValidationError("toPorts and icmps exclude each other: write two elements")
         services = None if not listed else tuple(service for part in listed for service in part)
         if given:
-            return Element(() if len(filled) < len(given) else tuple(given[filled[0]]), services)
-        return Element(None if services else (), services)
+            return Element(() if len(filled) < len(given) else tuple(given[filled[0]]), services, requires)
+        return Element(None if services else (), services, requires)
 
 
 class _IngressSchema(_ElementSchema):
     endpoints = _list(_Parsed(selector), "fromEndpoints")
+    requires = _list(_Parsed(selector), "fromRequires")
     cidrs = _list(_Parsed(cidr), "fromCIDR")
     cidr_sets = _list(_Parsed(cidr_set), "fromCIDRSet")
     entities = _list(_Parsed(entity), "fromEntities")
@@ -129,6 +141,7 @@ class _IngressSchema(_ElementSchema):
 
 class _EgressSchema(_ElementSchema):
     endpoints = _list(_Parsed(selector), "toEndpoints")
+    requires = _list(_Parsed(selector), "toRequires")
     cidrs = _list(_Parsed(cidr), "toCIDR")
     cidr_sets = _list(_Parsed(cidr_set), "toCIDRSet")
     entities = _list(_Parsed(entity), "toEntities")
@@ -168,7 +181,7 @@ class _RuleSchema(_Part):
             default_deny=frozenset(
                 direction
                 for direction, names in lists.items()
-                if (any(map(data.get, names)) if wanted[direction] is None else wanted[direction])
+                if any(map(data.get, names)) and wanted[direction] is not False
             ),
             labels=data.get("labels") or rule_labels(None),
         )

@@ -33,6 +33,11 @@ class Requirement:
     operator: Operator
     values: tuple[str, ...] = ()
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it demands a label that Compose gave, which says something within one network only."""
+        return self.source == "compose" and self.operator in (Operator.IN, Operator.EXISTS)
+
     def matches(self, labels: Labels) -> bool:
         values = self._values(labels)
         match self.operator:
@@ -57,11 +62,15 @@ class LabelSelector:
     """All requirements must hold. None at all: everything."""
 
     requirements: tuple[Requirement, ...] = ()
+    is_local: bool = field(init=False, repr=False, compare=False)
+    """Whether it is about peers in the subject's own network only: it names a label of Compose's, and no network."""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(set(self.requirements)))
+        names_network = any((one.source, one.key) == ("network", "id") for one in ordered)
         object.__setattr__(self, "requirements", ordered)
+        object.__setattr__(self, "is_local", not names_network and any(one.is_local for one in ordered))
         object.__setattr__(self, "_hash", hash(ordered))
 
     def __hash__(self) -> int:
@@ -152,6 +161,8 @@ def _parsed(text: str) -> IPNetwork:
 class Entity(StrEnum):
     ALL = "all"
     WORLD = "world"
+    WORLD_IPV4 = "world-ipv4"
+    WORLD_IPV6 = "world-ipv6"
     HOST = "host"
     REMOTE_NODE = "remote-node"
     CLUSTER = "cluster"

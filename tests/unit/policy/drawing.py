@@ -41,6 +41,8 @@ CONTAINERS = {
             ["container:app=web", "container:tier=front", "network:id=n1"],
             ["container:app=web", "opt:tier=back", "image:app=db", "network:id=n2"],
             ["container:app=db", "compose:project=shop", "compose:service=db", "network:id=n1"],
+            ["container:app=web", "compose:project=shop", "compose:service=web", "network:id=n1"],
+            ["container:app=db", "compose:project=shop", "compose:service=db", "network:id=n2"],
             ["image:app=web", "nomad:job=batch", "network:id=n1"],
             ["opt:app=web", "container:debug", "network:id=n3"],
             ["network:id=n2"],
@@ -58,7 +60,8 @@ PAIRS = sorted(
 VALUES = sorted({value for _, value in PAIRS})
 PREFIXES = ["10.0.0.0/8", "10.96.0.0/12", "10.96.0.1/32", "10.96.0.0/31", "192.0.2.0/24", "0.0.0.0/0",
             "2001:db8::/32", "2001:db8:1::/48", "::/0"]  # fmt: skip
-ENTITIES = ["all", "world", "host", "remote-node", "cluster", "init", "health", "unmanaged", "none"]
+ENTITIES = ["all", "world", "world-ipv4", "world-ipv6", "host", "remote-node", "cluster", "init", "health",
+            "unmanaged", "none"]  # fmt: skip
 EDGES = [0, 1, 2, 53, 79, 80, 81, 1023, 1024, 1025, 8191, 8192, 32767, 32768, 65534, 65535]
 TYPES = [0, 3, 8, 13, 128, 129, 255]
 
@@ -143,6 +146,8 @@ def elements(draw: st.DrawFn, way: str) -> Document:
         found["toPorts"] = draw(st.lists(st.one_of(some, some, st.just({})), max_size=2))
     elif limit == "icmps":
         found["icmps"] = [{"fields": draw(st.lists(icmp_fields, min_size=draw(often), max_size=2))}]
+    if (kind == "Endpoints" or not found) and draw(st.sampled_from([False] * 3 + [True])):
+        found[way + "Requires"] = draw(st.lists(selectors(), min_size=draw(often), max_size=2))
     return found
 
 
@@ -159,7 +164,8 @@ def others_like(draw: st.DrawFn, listed: list[Document]) -> list[Document]:
     """About the same peers at other ports, so that allow and deny meet."""
     found = []
     for element in listed:
-        peers = {name: value for name, value in element.items() if name not in ("toPorts", "icmps")}
+        others = ("toPorts", "icmps", "fromRequires", "toRequires")
+        peers = {name: value for name, value in element.items() if name not in others}
         found.append(
             peers | draw(st.sampled_from([{}, {"toPorts": [{"ports": draw(st.lists(ports(), max_size=2))}]}]))
         )

@@ -85,6 +85,37 @@ def nothing_is_everything(element: Document) -> None:
         element["toPorts"] = [{"ports": [{"port": "0"}]}]
 
 
+def requirement_forgotten(element: Document) -> None:
+    for name in ("fromRequires", "toRequires"):
+        element.pop(name, None)
+
+
+def requirement_of_its_own(element: Document) -> None:
+    """It narrows the element that it stands in, and no other."""
+    for way in ("from", "to"):
+        demands = element.pop(way + "Requires", None) or []
+        for chosen in element.get(way + "Endpoints") or []:
+            for demand in demands:
+                expressions = [
+                    {"key": key, "operator": "In", "values": [value]}
+                    for key, value in (demand.get("matchLabels") or {}).items()
+                ]
+                expressions += demand.get("matchExpressions") or []
+                about = {one["key"] for one in chosen.get("matchExpressions") or ()}
+                about |= set(chosen.get("matchLabels") or ())
+                new = [one for one in expressions if one["key"] not in about]
+                chosen["matchExpressions"] = (chosen.get("matchExpressions") or []) + new
+
+
+def compose_is_everywhere(element: Document) -> None:
+    """A service of the same name in another network is taken for this network's."""
+    for name in ("fromEndpoints", "toEndpoints"):
+        for chosen in element.get(name) or ():
+            if "compose:" in str(chosen) and "network:id" not in str(chosen):
+                anywhere = {"key": "network:id", "operator": "Exists"}
+                chosen["matchExpressions"] = [*(chosen.get("matchExpressions") or ()), anywhere]
+
+
 def ports_of(element: Document) -> list[dict[str, Any]]:
     return [port for part in element.get("toPorts") or () for port in part.get("ports") or ()]
 
@@ -203,6 +234,9 @@ PLANTED: dict[str, Callable[[Case], Node]] = {
     "empty is absent": misread(empty_is_absent),
     "no port is any port": misread(no_port_is_any_port),
     "nothing is everything": misread(nothing_is_everything),
+    "requirement forgotten": misread(requirement_forgotten),
+    "requirement of its own": misread(requirement_of_its_own),
+    "Compose is everywhere": misread(compose_is_everywhere),
     "image is container": image_is_container,
     "wildcard identity": keyed_by(anybody_is_forgotten),
     "any protocol": keyed_by(every_protocol_has_ports),

@@ -98,9 +98,10 @@ def test_no_ports_are_every_port_and_an_element_of_ports_without_any_is_none() -
         ({"egress": [{}]}, {OUT}),
         ({"ingress": [{}], "egressDeny": [{}]}, {IN, OUT}),
         ({"ingress": [{}], "enableDefaultDeny": {"ingress": False}}, set()),
-        ({"ingress": [{}], "enableDefaultDeny": {"egress": True}}, {IN, OUT}),
+        ({"ingress": [{}], "enableDefaultDeny": {"egress": True}}, {IN}),
         ({"ingress": [{}], "enableDefaultDeny": {"ingress": None}}, {IN}),
-        ({"ingress": [], "enableDefaultDeny": {"ingress": True}}, {IN}),
+        ({"ingress": [], "enableDefaultDeny": {"ingress": True}}, set()),
+        ({"egressDeny": [{}], "enableDefaultDeny": {"egress": False}}, set()),
     ],
 )
 def test_default_deny(lists: Document, denied: set[Direction]) -> None:
@@ -282,6 +283,18 @@ WRONG: list[tuple[object, str, str]] = [
         "fromEndpoints and fromEntities",
     ),
     (ingress({"toPorts": [{}], "icmps": [{}]}), "rules[0].ingress[0]", "toPorts and icmps"),
+    (ingress({"fromRequires": {}}), "rules[0].ingress[0].fromRequires", "list"),
+    (ingress({"fromRequires": [{"app": 1}]}), "rules[0].ingress[0].fromRequires[0].app", "matchLabels"),
+    (
+        ingress({"fromRequires": [{"matchLabels": {"a": "1"}}], **at(port="80")}),
+        "rules[0].ingress[0].fromRequires",
+        "an element of its own",
+    ),
+    (
+        ingress({"fromRequires": [{"matchLabels": {"a": "1"}}], "fromEntities": ["host"]}),
+        "rules[0].ingress[0].fromRequires",
+        "narrows fromEndpoints only",
+    ),
     (ingress({"fromEntities": ["wrold"]}), "rules[0].ingress[0].fromEntities[0]", "did you mean 'world'?"),
     (ingress({"fromEntities": [1]}), "rules[0].ingress[0].fromEntities[0]", "no entity"),
     (ingress({"fromCIDR": ["10.0.0.0/33"]}), "rules[0].ingress[0].fromCIDR[0]", "no prefix"),
@@ -445,7 +458,6 @@ def test_the_path_counts_rules() -> None:
         ({"endpointSelector": {}, "egress": [{"toNodes": []}]}, "egress[0].toNodes"),
         (ingress({"fromNodes": [{}]}), "ingress[0].fromNodes"),
         (ingress({"fromGroups": [{}]}), "ingress[0].fromGroups"),
-        (ingress({"fromRequires": [{}]}), "ingress[0].fromRequires"),
         (ingress({"fromCIDRSet": [{"cidrGroupRef": "x"}]}), "ingress[0].fromCIDRSet[0].cidrGroupRef"),
         (
             ingress({"fromCIDRSet": [{"cidrGroupSelector": {}}]}),

@@ -81,6 +81,8 @@ EVERYBODY = {one.label.key: one.labels for one in Reserved if one is not Reserve
         ("none", set()),
         ("world", {"world", "world-ipv4", "world-ipv6", "prefix"}),
         ("cluster", set(EVERYBODY) - {"world", "world-ipv4", "world-ipv6", "prefix"}),
+        ("world-ipv4", {"world-ipv4", "prefix"}),
+        ("world-ipv6", {"world-ipv6"}),
         ("host", {"host"}),
         ("remote-node", {"remote-node"}),
         ("init", {"init"}),

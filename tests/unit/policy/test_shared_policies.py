@@ -49,6 +49,7 @@ WEB = labelled("id=web-server")
 SERVICE = labelled("app=myService")
 BACKEND, FRONTEND = labelled("role=backend"), labelled("role=frontend")
 CRAWLER, VICTIM, RESTRICTED = labelled("role=crawler"), labelled("role=victim"), labelled("role=restricted")
+PROD = labelled("env=prod")
 PUBLIC, DEV, INIT = labelled("role=public"), labelled("env=dev"), Reserved.INIT.labels
 
 MEANT: dict[str, list[Ask]] = {
@@ -93,6 +94,12 @@ MEANT: dict[str, list[Ask]] = {
         (VICTIM, IN, OTHER, TCP, 80, YES),
         (VICTIM, IN, WORLD, ICMP, 8, YES),
         (VICTIM, IN, HOST, UDP, 53, YES),
+    ],
+    "l3_requires_requires": [
+        (PROD, IN, PROD, TCP, 80, NO),
+        (PROD, IN, HOST, TCP, 80, NO),
+        (PROD, OUT, OTHER, TCP, 80, YES),
+        (OTHER, IN, OTHER, TCP, 80, YES),
     ],
     "l3_simple_l3": [
         (BACKEND, IN, FRONTEND, TCP, 1, YES),
@@ -143,11 +150,6 @@ REFUSED: dict[str, tuple[type[CiliateError], str, str]] = {
         InvalidInput,
         "rules[0].ingress[0].fromEndpoints[0].matchExpressions[0].key",
         "there is no Kubernetes here: write container:KEY",
-    ),
-    "l3_requires_requires": (
-        Unsupported,
-        "rules[0].ingress[0].fromRequires",
-        "into each fromEndpoints selector",
     ),
     "l4_l4_sni": (Unsupported, "rules[0].egress[0].toPorts[0].serverNames", NOT_ENFORCED_YET),
     "l7_dns_dns": (Unsupported, "rules[0].egress[0].toPorts[0].rules", NOT_ENFORCED_YET),
