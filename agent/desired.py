@@ -23,7 +23,7 @@ from agent.operations import (
 from agent.state import State
 from datapath.tables import Datapath, DeviceClass, EndpointEntry, IpcacheEntry
 from model.network import IPNetwork
-from policy.mapstate import MapState, map_state
+from policy.mapstate import MapState, map_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class Desired:
     addresses: Mapping[IPNetwork, IpcacheEntry] = field(default_factory=dict)
     devices: Mapping[int, int] = field(default_factory=dict)
     policies: Mapping[int, MapState] = field(default_factory=dict)
-    """By slot. A slot of nobody holds an empty map or none: it decides nothing."""
+    """By slot. A slot of nobody holds an empty map or none: it decides nothing. Slots with one object share a map."""
+    retired: frozenset[int] = frozenset()
+    """Slots in which anything may be: nobody points there, and they are emptied before anybody does."""
 
 
 def desired(state: State) -> Desired:
@@ -46,20 +48,20 @@ def desired(state: State) -> Desired:
         },
         addresses=state.ipcache.effective(),
         devices=dict.fromkeys(state.host.uplinks, int(DeviceClass.UPLINK)),
-        policies={
-            subject.slot: map_state(subject.policy, state.select) for subject in state.subjects.values()
-        },
+        policies=map_states(
+            {subject.slot: subject.policy for subject in state.subjects.values()}, state.select
+        ),
+        retired=frozenset(state.slots.retired),
     )
 
 
 def realized(datapath: Datapath, slots: int) -> Desired:
     """What the kernel holds now, in the first `slots` slots."""
-    policies = {slot: entries for slot in range(1, slots) if (entries := datapath.policy(slot)) is not None}
     return Desired(
         endpoints=dict(datapath.endpoints.items()),
         addresses=dict(datapath.ipcache.items()),
         devices=dict(datapath.devices.items()),
-        policies=policies,
+        policies=datapath.policies(range(1, slots)),
     )
 
 
@@ -67,11 +69,16 @@ def diff(want: Desired, have: Desired) -> list[Operation]:
     """Policies first, so that no address gets an identity before its verdicts are there; deletions last, so that a
     policy goes only when nobody points to it any more. Any difference at all makes every flow be judged anew."""
     operations: list[Operation] = []
-    policies: dict[int, MapState] = {
-        slot: entries
-        for slot, entries in want.policies.items()
-        if slot not in have.policies or have.policies[slot] != entries
-    }
+    agree: dict[tuple[int, int], bool] = {}
+    """By the two objects: many slots share them."""
+    policies: dict[int, MapState] = {}
+    for slot, entries in want.policies.items():
+        held = have.policies.get(slot)
+        pair = id(entries), id(held)
+        if pair not in agree:
+            agree[pair] = held == entries
+        if not agree[pair]:
+            policies[slot] = entries
     if policies:
         operations.append(ReplacePolicies(policies))
     operations.extend(
@@ -91,7 +98,9 @@ def diff(want: Desired, have: Desired) -> list[Operation]:
     if lost := tuple(have.devices.keys() - want.devices.keys()):
         operations.append(DeleteDevices(lost))
     empty: dict[int, MapState] = {
-        slot: {} for slot, entries in have.policies.items() if entries and slot not in want.policies
+        slot: {}
+        for slot, entries in have.policies.items()
+        if entries and slot not in want.policies and slot not in want.retired
     }
     if empty:
         operations.append(ReplacePolicies(empty))

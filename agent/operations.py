@@ -43,23 +43,33 @@ class DeleteDevices:
 
 
 @dataclass(frozen=True, slots=True)
-class EditPolicy:
-    """In place: identities that come and go, and the first filling of a spare slot."""
+class EditPolicies:
+    """In place, the same for all these slots: identities that come and go, and the first filling of a spare slot."""
 
-    slot: int
+    slots: tuple[int, ...]
     upserts: Mapping[PolicyKey, PolicyEntry]
     deletes: tuple[PolicyKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReplacePolicies:
-    """New inner maps for all these slots, published together."""
+    """New inner maps for all these slots, published together. Those that are given the same object share one."""
 
     policies: Mapping[int, Mapping[PolicyKey, PolicyEntry]]
 
 
 @dataclass(frozen=True, slots=True)
-class ClearPolicy:
+class SharePolicy:
+    """The slot gets the inner map that another has."""
+
+    slot: int
+    like: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePolicy:
+    """Nobody points to the slot any more."""
+
     slot: int
 
 
@@ -75,9 +85,10 @@ Operation = (
     | DeleteAddresses
     | PutDevices
     | DeleteDevices
-    | EditPolicy
+    | EditPolicies
     | ReplacePolicies
-    | ClearPolicy
+    | SharePolicy
+    | ReleasePolicy
     | BumpEpoch
 )
 
@@ -98,12 +109,14 @@ def realize(datapath: Datapath, operations: Sequence[Operation]) -> None:
                 datapath.devices.put_many(devices)
             case DeleteDevices(ifindexes):
                 datapath.devices.delete_many(ifindexes)
-            case EditPolicy(slot, upserts, deletes):
-                datapath.edit_policy(slot, upserts, deletes)
+            case EditPolicies(slots, upserts, deletes):
+                datapath.edit_policies(slots, upserts, deletes)
             case ReplacePolicies(policies):
                 datapath.replace_policies(policies)
-            case ClearPolicy(slot):
-                datapath.clear_policy(slot)
+            case SharePolicy(slot, like):
+                datapath.share_policy(slot, like)
+            case ReleasePolicy(slot):
+                datapath.release_policy(slot)
             case BumpEpoch():
                 datapath.bump_epoch()
 

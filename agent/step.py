@@ -5,8 +5,9 @@ and its addresses, whatever else exists."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import accumulate
 
 from agent.entries import address_entry, endpoint_entry, host_addresses
 from agent.events import (
@@ -24,12 +25,14 @@ from agent.operations import (
     DeleteAddresses,
     DeleteDevices,
     DeleteEndpoint,
-    EditPolicy,
+    EditPolicies,
     Operation,
     PutAddresses,
     PutDevices,
     PutEndpoint,
+    ReleasePolicy,
     ReplacePolicies,
+    SharePolicy,
 )
 from agent.resolution import Resolution
 from agent.slots import LAST_SLOT
@@ -42,7 +45,7 @@ from model.errors import Conflict, NotFound
 from model.identity import Reserved
 from model.labels import Labels
 from model.network import IPNetwork, Network
-from policy.mapstate import MapState, PolicyKey, identity_delta, map_state
+from policy.mapstate import MapState, identity_delta, map_state
 from policy.resolve import SubjectPolicy, resolve
 from policy.selections import Selections
 
@@ -51,6 +54,9 @@ Step = tuple[State, list[Operation]]
 SPARE_SLOTS = 64
 """Empty policy maps kept ready: publishing one waits until no program uses what was there, 8-16 ms, which no
 container's start should pay."""
+
+SHARED_FROM = 512
+"""Entries from which on a newcomer waits for that rather than have a copy of the map of its like."""
 
 
 def begin(state: State, pools: tuple[IPNetwork, ...]) -> State:
@@ -217,39 +223,52 @@ def _join(state: State, identity: int, labels: Labels, network: Network) -> Step
         more = replace(subject, endpoints=subject.endpoints + 1)
         return replace(state, subjects=state.subjects.set(identity, more)), []
     labels = RESERVED.get(identity, labels)
+    operations: list[Operation] = []
+    if state.slots.used_up:
+        state, operations = _prepare_slots(state)
     if identity in state.remembered:
         slot, slots = state.remembered[identity], state.slots
     else:
         slot, slots = state.slots.take()
     mode = state.mode_of(network)
     policy = resolve(state.repository, labels, mode=mode)
-    operations: list[Operation] = []
     selections = state.selections.keeping(policy.selectors)
     if identity not in selections.identities:
         selections = selections.with_identities({identity: labels})
-        operations = _introduce(state, identity, labels, gone=False)
-    entries = map_state(policy, selections.select)
-    # What is in a slot that was neither used nor prepared since the start may be left from an earlier life.
-    is_known = slot < state.slots.fresh or slot <= state.prepared
-    operations.insert(0, EditPolicy(slot, entries) if is_known else ReplacePolicies({slot: entries}))
+        operations.extend(_introduce(state, identity, labels, gone=False))
+    operations.append(_first_filling(state, slot, policy, selections))
     subjects = state.subjects.set(identity, Subject(labels, mode, slot, 1, policy))
     return replace(state, subjects=subjects, selections=selections, slots=slots), operations
 
 
+def _first_filling(state: State, slot: int, policy: SubjectPolicy, selections: Selections) -> Operation:
+    like = next((subject.slot for subject in state.subjects.values() if subject.policy is policy), None)
+    if like is not None and _is_large(policy, selections):
+        return SharePolicy(slot, like)
+    entries = map_state(policy, selections.select)
+    # What is in a slot that was neither used nor prepared since the start may be left from an earlier life.
+    is_known = slot < state.slots.fresh or slot <= state.prepared
+    return EditPolicies((slot,), entries) if is_known else ReplacePolicies({slot: entries})
+
+
+def _is_large(policy: SubjectPolicy, selections: Selections) -> bool:
+    chosen = accumulate(len(selections.select(selector)) for selector in policy.selectors)
+    return any(number >= SHARED_FROM for number in chosen)
+
+
 def _leave(state: State, identity: int) -> Step:
-    """One endpoint fewer has this identity; the last one takes its policy along. The slot keeps an empty map, for
-    the next who needs one."""
+    """One endpoint fewer has this identity; the last one takes its policy along. The slot is emptied when slots are
+    prepared next."""
     subject = state.subjects[identity]
     if subject.endpoints > 1:
         fewer = replace(subject, endpoints=subject.endpoints - 1)
         return replace(state, subjects=state.subjects.set(identity, fewer)), []
-    keys = tuple(map_state(subject.policy, state.select))
     state = replace(
         state,
         subjects=state.subjects.delete(identity),
-        slots=state.slots.give_back(subject.slot),
+        slots=state.slots.retire(subject.slot),
     )
-    operations: list[Operation] = [EditPolicy(subject.slot, {}, keys)]
+    operations: list[Operation] = [ReleasePolicy(subject.slot)]
     if identity not in RESERVED:
         operations.extend(_introduce(state, identity, subject.labels, gone=True))
         state = replace(state, selections=state.selections.without_identities([identity]))
@@ -257,11 +276,15 @@ def _leave(state: State, identity: int) -> Step:
 
 
 def _prepare_slots(state: State) -> Step:
-    if state.prepared >= min(state.slots.fresh + SPARE_SLOTS // 2, LAST_SLOT):
+    last = state.prepared
+    if last < min(state.slots.fresh + SPARE_SLOTS // 2, LAST_SLOT):
+        last = min(state.slots.fresh + SPARE_SLOTS, LAST_SLOT)
+    new = range(max(state.slots.fresh, state.prepared + 1), last + 1)
+    # A map for each: they are there to be filled in place.
+    empty: dict[int, MapState] = {slot: {} for slot in (*state.slots.retired, *new)}
+    if not empty:
         return state, []
-    first, last = max(state.slots.fresh, state.prepared + 1), min(state.slots.fresh + SPARE_SLOTS, LAST_SLOT)
-    empty: dict[int, MapState] = {slot: {} for slot in range(first, last + 1)}
-    return replace(state, prepared=last), [ReplacePolicies(empty)]
+    return replace(state, prepared=last, slots=state.slots.renewed()), [ReplacePolicies(empty)]
 
 
 def _introduce(state: State, identity: int, labels: Labels, *, gone: bool) -> list[Operation]:
@@ -270,18 +293,21 @@ def _introduce(state: State, identity: int, labels: Labels, *, gone: bool) -> li
     operations: list[Operation] = []
     if not matching:
         return operations
-    deltas: dict[int, MapState] = {}
-    """By the policy's id: many subjects share one."""
-    for subject in state.subjects.values():
-        policy = subject.policy
-        if id(policy) not in deltas:
-            deltas[id(policy)] = identity_delta(policy, identity, matching)
-        entries = deltas[id(policy)]
+    for policy, slots in _by_policy(state.subjects.values()):
+        entries = identity_delta(policy, identity, matching)
         if entries:
             operations.append(
-                EditPolicy(subject.slot, {}, tuple(entries)) if gone else EditPolicy(subject.slot, entries)
+                EditPolicies(slots, {}, tuple(entries)) if gone else EditPolicies(slots, entries)
             )
     return operations
+
+
+def _by_policy(subjects: Iterable[Subject]) -> list[tuple[SubjectPolicy, tuple[int, ...]]]:
+    """Each policy with the slots of those who have it: what happens to one of them happens to all."""
+    found: dict[int, tuple[SubjectPolicy, list[int]]] = {}
+    for subject in subjects:
+        found.setdefault(id(subject.policy), (subject.policy, []))[1].append(subject.slot)
+    return [(policy, tuple(slots)) for policy, slots in found.values()]
 
 
 def _take_policy(state: State, event: PolicyResolved) -> Step:
@@ -295,8 +321,14 @@ def _take_policy(state: State, event: PolicyResolved) -> Step:
         }
     )
     operations: list[Operation] = []
-    if maps:
-        operations.append(ReplacePolicies({subjects[identity].slot: maps[identity] for identity in subjects}))
+    same_prefixes = not found.removed and len(found.cidrs.numbers) == len(state.cidrs.numbers)
+    replaced = {
+        subjects[identity].slot: maps[identity]
+        for identity, subject in state.subjects.items()
+        if not (same_prefixes and policies[identity] is subject.policy)
+    }
+    if replaced:
+        operations.append(ReplacePolicies(replaced))
     old, new = _cidr_entries(state), _cidr_entries(replace(state, cidrs=found.cidrs))
     ipcache, changes = state.ipcache.put_many(
         Owner.CIDR, {prefix: entry for prefix, entry in new.items() if old.get(prefix) != entry}
@@ -304,9 +336,11 @@ def _take_policy(state: State, event: PolicyResolved) -> Step:
     ipcache, more = ipcache.remove_many(Owner.CIDR, old.keys() - new.keys())
     operations.extend(part for part in _address_operations(changes.then(more)) if part != BumpEpoch())
     if found.removed:
-        operations.extend(
-            _without(subjects[identity].slot, maps[identity], found.removed) for identity in subjects
-        )
+        shown = {subject.slot: maps[identity] for identity, subject in subjects.items()}
+        for _, slots in _by_policy(subjects.values()):
+            keys = tuple(key for key in shown[slots[0]] if key.identity in found.removed)
+            if keys:
+                operations.append(EditPolicies(slots, {}, keys))
     operations.append(BumpEpoch())
     return (
         replace(
@@ -351,11 +385,6 @@ def _mended(
             maps[identity] = mended[id(policy)]
         policies[identity] = policy
     return policies, selections, maps
-
-
-def _without(slot: int, entries: MapState, removed: Mapping[int, object]) -> EditPolicy:
-    keys: list[PolicyKey] = [key for key in entries if key.identity in removed]
-    return EditPolicy(slot, {}, tuple(keys))
 
 
 def _cidr_entries(state: State) -> dict[IPNetwork, IpcacheEntry]:

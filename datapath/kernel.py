@@ -82,10 +82,22 @@ class KernelDatapath:
     def replace_policies(self, policies: Mapping[int, Mapping[PolicyKey, PolicyEntry]]) -> None:
         self._policies.replace(policies)
 
-    def edit_policy(
-        self, slot: int, upserts: Mapping[PolicyKey, PolicyEntry], deletes: Iterable[PolicyKey]
+    def policies(self, slots: Iterable[int]) -> dict[int, dict[PolicyKey, PolicyEntry]]:
+        return self._policies.get_many(slots)
+
+    def edit_policies(
+        self,
+        slots: Collection[int],
+        upserts: Mapping[PolicyKey, PolicyEntry],
+        deletes: Iterable[PolicyKey] = (),
     ) -> None:
-        self._policies.edit(slot, upserts, deletes)
+        self._policies.edit(slots, upserts, deletes)
+
+    def share_policy(self, slot: int, like: int) -> None:
+        self._policies.share(slot, like)
+
+    def release_policy(self, slot: int) -> None:
+        self._policies.release(slot)
 
     def clear_policy(self, slot: int) -> None:
         self._policies.clear(slot)

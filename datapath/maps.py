@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from datapath import abi
 from datapath.attributes import NO_PREALLOC, MapType
-from model.errors import Exhausted, InvalidInput
+from model.errors import Exhausted, InvalidInput, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,10 @@ def sized(sizes: Mapping[str, int]) -> dict[str, MapSpec]:
             raise InvalidInput(f"map {name} needs at least one entry", path="size")
         specs[name] = specs[name].with_size(size)
     return specs
+
+
+def empty(slot: int) -> NotFound:
+    return NotFound(f"no policy is in slot {slot}")
 
 
 def full(name: str, max_entries: int) -> Exhausted:

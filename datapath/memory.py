@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from datapath.maps import full, sized
+from datapath.maps import empty, full, sized
 from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry, MapInfo
 from model.flow import Direction, DropReason
 from model.network import IPAddress, IPNetwork
@@ -99,6 +99,8 @@ class MemoryDatapath:
         }
         self.ipcache = MemoryIpcache(self._ipcache)
         self._policies: dict[int, dict[PolicyKey, PolicyEntry]] = {}
+        """Slots that share a map have the same dict."""
+        self._released: set[int] = set()
         self._flows: list[ConntrackRecord] = []
         self._metrics: dict[tuple[DropReason, Direction], tuple[int, int]] = {}
         self._epoch = 0
@@ -114,20 +116,51 @@ class MemoryDatapath:
         for slot, policy in policies.items():
             self._check_slot(slot)
             self._check_size(policy)
-        self._policies.update({slot: dict(policy) for slot, policy in policies.items()})
+        made = {id(policy): dict(policy) for policy in policies.values()}
+        self._policies.update({slot: made[id(policy)] for slot, policy in policies.items()})
+        self._released.difference_update(policies)
 
-    def edit_policy(
-        self, slot: int, upserts: Mapping[PolicyKey, PolicyEntry], deletes: Iterable[PolicyKey]
+    def policies(self, slots: Iterable[int]) -> dict[int, dict[PolicyKey, PolicyEntry]]:
+        self._released.clear()
+        copies = {id(policy): dict(policy) for policy in self._policies.values()}
+        return {slot: copies[id(self._policies[slot])] for slot in slots if slot in self._policies}
+
+    def edit_policies(
+        self,
+        slots: Collection[int],
+        upserts: Mapping[PolicyKey, PolicyEntry],
+        deletes: Iterable[PolicyKey] = (),
     ) -> None:
+        edited: dict[int, tuple[dict[PolicyKey, PolicyEntry], list[int]]] = {}
+        nothing: dict[PolicyKey, PolicyEntry] = {}
+        for slot in slots:
+            self._check_slot(slot)
+            policy = self._policies.get(slot, nothing)
+            self._check_size(policy.keys() | upserts.keys())
+            edited.setdefault(id(policy), (policy, []))[1].append(slot)
+        gone = tuple(deletes)
+        for policy, chosen in edited.values():
+            users = {slot for slot, used in self._policies.items() if used is policy} - self._released
+            target = policy if users.issubset(chosen) else dict(policy)
+            target.update(upserts)
+            for key in gone:
+                target.pop(key, None)
+            self._policies.update(dict.fromkeys(chosen, target))
+        self._released.difference_update(slots)
+
+    def share_policy(self, slot: int, like: int) -> None:
         self._check_slot(slot)
-        edited = {**self._policies.get(slot, {}), **upserts}
-        self._check_size(edited)
-        for key in deletes:
-            edited.pop(key, None)
-        self._policies[slot] = edited
+        if like not in self._policies:
+            raise empty(like)
+        self._policies[slot] = self._policies[like]
+        self._released.discard(slot)
+
+    def release_policy(self, slot: int) -> None:
+        self._released.add(slot)
 
     def clear_policy(self, slot: int) -> None:
         self._policies.pop(slot, None)
+        self._released.discard(slot)
 
     def _check_slot(self, slot: int) -> None:
         if not 0 <= slot < self._specs["policies"].max_entries:

@@ -144,15 +144,31 @@ class Datapath(Protocol):
     def policy(self, slot: int) -> dict[PolicyKey, PolicyEntry] | None:
         """None: nothing is in the slot. {}: a map that denies everything."""
 
+    def policies(self, slots: Iterable[int]) -> dict[int, dict[PolicyKey, PolicyEntry]]:
+        """Of those of the slots that hold a map. Each map is read once: slots that share one have the same
+        object. For the writer only."""
+
     def replace_policies(self, policies: Mapping[int, Mapping[PolicyKey, PolicyEntry]]) -> None:
         """Fill new maps and publish them all at once, each slot changing from its old map to its new
-        one between two packets. Exhausted before anything is published if one does not fit."""
+        one between two packets. Slots that are given the same object share one map. Exhausted before
+        anything is published if one does not fit."""
 
-    def edit_policy(
-        self, slot: int, upserts: Mapping[PolicyKey, PolicyEntry], deletes: Iterable[PolicyKey]
+    def edit_policies(
+        self,
+        slots: Collection[int],
+        upserts: Mapping[PolicyKey, PolicyEntry],
+        deletes: Iterable[PolicyKey] = (),
     ) -> None:
-        """In place: first what is new or changed, then what goes. An empty slot gets a map. Exhausted
-        before anything is changed if the map cannot hold the new ones beside all that it has."""
+        """The same for each of the slots, in place: first what is new or changed, then what goes. A map that
+        these slots share is edited once; one that others have too is copied first. An empty slot gets a map.
+        Exhausted before anything is changed if a map cannot hold the new ones beside all that it has."""
+
+    def share_policy(self, slot: int, like: int) -> None:
+        """`slot` has the map of `like` from now on, whatever it had. NotFound if that is empty."""
+
+    def release_policy(self, slot: int) -> None:
+        """Nobody points to the slot, and what is in it means nothing until it is replaced: who shares its map
+        need not spare it."""
 
     def clear_policy(self, slot: int) -> None:
         """Take the slot's map away; an empty slot is no error."""

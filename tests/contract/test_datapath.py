@@ -26,7 +26,7 @@ from datapath.tables import (
     EndpointFlag,
     IpcacheEntry,
 )
-from model.errors import Exhausted
+from model.errors import Exhausted, NotFound
 from model.flow import Direction, DropReason
 from policy.mapstate import PolicyEntry, PolicyKey
 
@@ -307,34 +307,113 @@ class TestPolicies:
             bench.datapath.replace_policies({63: {}, 64: {}})
         assert bench.datapath.policy(63) is None
         with pytest.raises(Exhausted, match="policies is full"):
-            bench.datapath.edit_policy(64, allow(80), [])
+            bench.datapath.edit_policies([64], allow(80), [])
 
     def test_an_edit_changes_what_it_names(self, bench: Bench) -> None:
         bench.datapath.replace_policies({1: allow(80, 81)})
         changed = {key: PolicyEntry(deny=True) for key in allow(80)}
-        bench.datapath.edit_policy(1, {**changed, **allow(443)}, [*allow(81), *allow(9999)])
+        bench.datapath.edit_policies([1], {**changed, **allow(443)}, [*allow(81), *allow(9999)])
         assert bench.datapath.policy(1) == {**changed, **allow(443)}
 
     def test_an_edit_fills_a_spare_map_and_makes_one_where_none_is(self, bench: Bench) -> None:
         bench.datapath.replace_policies({1: {}})
-        bench.datapath.edit_policy(1, allow(80), [])
-        bench.datapath.edit_policy(2, allow(80), [])
+        bench.datapath.edit_policies([1], allow(80), [])
+        bench.datapath.edit_policies([2], allow(80), [])
         assert bench.datapath.policy(1) == bench.datapath.policy(2) == allow(80)
 
     def test_an_edit_that_does_not_fit_changes_nothing(self, bench: Bench) -> None:
         bench.datapath.replace_policies({1: allow(80, 81, 82)})
         for _ in range(2):
             with pytest.raises(Exhausted, match="policies/inner"):
-                bench.datapath.edit_policy(1, allow(83, 84), allow(80))
+                bench.datapath.edit_policies([1], allow(83, 84), allow(80))
             assert bench.datapath.policy(1) == allow(80, 81, 82)
-        bench.datapath.edit_policy(1, allow(83), [])
+        bench.datapath.edit_policies([1], allow(83), [])
         assert bench.datapath.policy(1) == allow(80, 81, 82, 83)
 
     def test_edits_that_come_and_go_do_not_wear_a_map_out(self, bench: Bench) -> None:
         bench.datapath.replace_policies({1: allow(80)})
         for port in range(1000, 1020):
-            bench.datapath.edit_policy(1, allow(port), allow(port - 1))
+            bench.datapath.edit_policies([1], allow(port), allow(port - 1))
         assert bench.datapath.policy(1) == allow(80, 1019)
+
+    def test_slots_that_are_given_the_same_share_a_map(self, bench: Bench) -> None:
+        same, like_it = allow(80), allow(80)
+        bench.datapath.replace_policies({1: same, 2: same, 3: like_it})
+        found = bench.datapath.policies(range(1, 5))
+        assert found == {1: same, 2: same, 3: same}
+        assert found[1] is found[2]
+        assert found[1] is not found[3]
+        after = bench.reopened().policies([2, 1])
+        assert after[1] is after[2], "a restart finds it so"
+
+    def test_an_edit_for_all_who_share_a_map_leaves_it_shared(self, bench: Bench) -> None:
+        same = allow(80)
+        bench.datapath.replace_policies({1: same, 2: same, 3: allow(81)})
+        for datapath in (bench.datapath, bench.reopened()):
+            datapath.edit_policies([1, 2, 3], allow(443), [])
+        found = bench.datapath.policies(range(1, 4))
+        assert found == {1: allow(80, 443), 2: allow(80, 443), 3: allow(81, 443)}
+        assert found[1] is found[2]
+
+    def test_an_edit_for_some_who_share_a_map_leaves_the_others_alone(self, bench: Bench) -> None:
+        same = allow(80, 81)
+        bench.datapath.replace_policies(dict.fromkeys((1, 2, 3, 4), same))
+        bench.reopened().edit_policies([1, 2], allow(443), allow(80))
+        found = bench.reopened().policies(range(1, 5))
+        assert found == {1: allow(81, 443), 2: allow(81, 443), 3: same, 4: same}
+        assert found[1] is found[2]
+        assert found[3] is found[4]
+
+    def test_an_edit_that_one_map_cannot_take_changes_none(self, bench: Bench) -> None:
+        same = allow(80)
+        bench.datapath.replace_policies({1: same, 2: same, 3: same, 4: allow(1, 2, 3), 5: allow(4)})
+        for slots in ([5, 4], [5, 1, 2, 3, 4], [1, 2, 4]):
+            with pytest.raises(Exhausted, match="policies/inner"):
+                bench.datapath.edit_policies(slots, allow(443, 444), allow(1, 80))
+        assert bench.datapath.policies(range(1, 6)) == {
+            **dict.fromkeys((1, 2, 3), same), 4: allow(1, 2, 3), 5: allow(4)
+        }  # fmt: skip
+        with pytest.raises(Exhausted, match="policies/inner"):
+            bench.datapath.edit_policies([1], allow(1, 2, 3, 4), [])
+        assert bench.datapath.policy(1) == same
+
+    def test_a_slot_takes_over_the_map_of_another(self, bench: Bench) -> None:
+        bench.datapath.replace_policies({1: allow(80), 2: allow(81)})
+        bench.datapath.share_policy(2, 1)
+        bench.datapath.share_policy(3, 2)
+        bench.datapath.share_policy(3, 3)
+        found = bench.reopened().policies(range(1, 4))
+        assert found == dict.fromkeys((1, 2, 3), allow(80))
+        assert found[1] is found[2] is found[3]
+        bench.datapath.edit_policies([2], allow(22), [])
+        assert bench.datapath.policy(1) == allow(80)
+        with pytest.raises(NotFound):
+            bench.datapath.share_policy(1, 9)
+        with pytest.raises(Exhausted):
+            bench.datapath.share_policy(64, 1)
+        assert bench.datapath.policy(1) == allow(80)
+
+    def test_who_is_released_is_not_spared(self, bench: Bench) -> None:
+        same = allow(80)
+        bench.datapath.replace_policies(dict.fromkeys((1, 2, 3), same))
+        bench.datapath.release_policy(3)
+        bench.datapath.edit_policies([1, 2], allow(443), [])
+        found = bench.datapath.policies([1, 2])
+        assert found == dict.fromkeys((1, 2), allow(80, 443))
+        assert found[1] is found[2]
+        bench.datapath.release_policy(3)
+        bench.datapath.replace_policies({3: {}})
+        bench.datapath.edit_policies([3], allow(22), [])
+        assert bench.datapath.policies(range(4)) == {**dict.fromkeys((1, 2), allow(80, 443)), 3: allow(22)}
+
+    def test_who_comes_back_is_spared_again(self, bench: Bench) -> None:
+        """Where a change was given up half-way, the slot is still somebody's."""
+        same = allow(80)
+        bench.datapath.replace_policies(dict.fromkeys((1, 2, 3), same))
+        bench.datapath.release_policy(3)
+        bench.datapath.policies(range(4))
+        bench.datapath.edit_policies([1, 2], allow(443), [])
+        assert bench.datapath.policy(3) == same
 
     def test_all_slots_at_once(self, bench: Bench) -> None:
         bench.datapath.replace_policies({slot: allow(slot + 1) for slot in range(64)})
@@ -408,7 +487,7 @@ class TestNode:
         assert after.policy(7) == allow(80, 443)
         assert list(after.conntrack()) == [flow(1)]
         assert after.metrics() == {(DropReason.NONE, Direction.EGRESS): (1, 1500)}
-        after.edit_policy(7, allow(22), allow(80))
+        after.edit_policies([7], allow(22), allow(80))
         assert bench.datapath.policy(7) == allow(22, 443)
 
     def test_maps_tell_how_full_they_are(self, bench: Bench) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from immutables import Map
 
@@ -24,10 +25,11 @@ from agent.events import (
 from agent.operations import (
     BumpEpoch,
     DeleteEndpoint,
-    EditPolicy,
+    EditPolicies,
     PutAddresses,
     PutEndpoint,
     ReplacePolicies,
+    SharePolicy,
     realize,
 )
 from agent.resolution import resolve_all
@@ -36,7 +38,7 @@ from agent.step import begin, step
 from datapath.memory import MemoryDatapath
 from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint, EndpointState
-from model.errors import CiliateError, Conflict, NotFound
+from model.errors import CiliateError, Conflict, Exhausted, NotFound
 from model.flow import Direction
 from model.labels import Labels
 from model.network import Network, Subnet
@@ -110,7 +112,30 @@ changes = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.fixture(params=[1, 512])
+def shared_from(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newcomers share the map of their like, or fill one of their own."""
+    monkeypatch.setattr("agent.step.SHARED_FROM", request.param)
+
+
+def sharing(state: State, datapath: MemoryDatapath) -> set[tuple[int, int]]:
+    """Pairs of local identities that have one map."""
+    held = datapath.policies(range(1, state.slots.fresh))
+    slots = {identity: subject.slot for identity, subject in state.subjects.items()}
+    return {
+        (one, other)
+        for one, other in combinations(sorted(slots), 2)
+        if slots[one] in held and held[slots[one]] is held.get(slots[other])
+    }
+
+
+def alike(state: State, one: int, other: int) -> bool:
+    both = [state.subjects[identity].policy for identity in (one, other) if identity in state.subjects]
+    return len(both) == 2 and both[0] is both[1]
+
+
+@pytest.mark.usefixtures("shared_from")
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(changes, max_size=25), st.booleans())
 def test_steps_lead_where_the_big_one_leads(happenings: list[object], late: bool) -> None:
     datapath = MemoryDatapath()
@@ -135,12 +160,91 @@ def test_steps_lead_where_the_big_one_leads(happenings: list[object], late: bool
             event = HostChanged(happening)
         else:
             event = happening  # type: ignore[assignment]
-        snapshot = state
+        snapshot, shared = state, sharing(state, datapath)
         try:
             state = run(state, datapath, event)
         except CiliateError:
             continue
         assert diff(desired(state), realized(datapath, state.slots.fresh)) == []
+        if not isinstance(event, PolicyResolved):
+            kept = {pair for pair in shared if alike(state, *pair) and set(pair) <= stayed(snapshot, state)}
+            assert kept <= sharing(state, datapath), "who comes or goes makes nobody copy a map"
+
+
+def stayed(before: State, after: State) -> set[int]:
+    return {
+        identity
+        for identity, subject in before.subjects.items()
+        if identity in after.subjects and after.subjects[identity].slot == subject.slot
+    }
+
+
+def test_identities_alike_share_one_map_and_part_where_they_differ() -> None:
+    datapath = MemoryDatapath()
+    realize(datapath, diff(desired(fresh()), realized(datapath, 1)))
+    state = run(fresh(), datapath, NetworkPut(network(0)))
+    for number, role in enumerate(ROLES):
+        state = run(state, datapath, EndpointPut(endpoint(number, role=role)))
+    web, client, db = (256 + number for number in range(3))
+    for rules, pairs in (
+        (RULES[1:2], {(web, client), (web, db), (client, db)}),
+        (RULES[:2], {(client, db)}),
+        ([], {(web, client), (web, db), (client, db)}),
+    ):
+        state = run(state, datapath, PolicyResolved(resolve_all(state, Repository().add(load_rules(rules)))))
+        assert sharing(state, datapath) == pairs
+
+
+def test_rules_that_leave_somebody_s_policy_as_it_was_leave_his_map() -> None:
+    datapath = MemoryDatapath()
+    state = run(fresh(), datapath, NetworkPut(network(0)), EndpointPut(endpoint(0)),
+                EndpointPut(endpoint(1, role="client")))  # fmt: skip
+    first = load_rules(RULES[3:])
+    state = run(state, datapath, PolicyResolved(resolve_all(state, Repository().add(first))))
+    both = Repository().add([*first, *load_rules(RULES[:1])])
+    _, operations = step(state, PolicyResolved(resolve_all(state, both)))
+    assert isinstance(operations[0], ReplacePolicies)
+    assert set(operations[0].policies) == {state.subjects[endpoint(0).identity].slot}
+
+
+def test_a_newcomer_shares_the_large_map_of_its_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.step.SHARED_FROM", 10)
+    datapath = MemoryDatapath()
+    realize(datapath, diff(desired(fresh()), realized(datapath, 1)))
+    many = [{"endpointSelector": {}, "egress": [{"toCIDR": [f"192.0.2.{number}" for number in range(10)]}]}]
+    state = run(fresh(), datapath, NetworkPut(network(0)), EndpointPut(endpoint(0)))
+    state = run(state, datapath, PolicyResolved(resolve_all(state, Repository().add(load_rules(many)))))
+    state, operations = step(state, EndpointPut(endpoint(1, role="client")))
+    realize(datapath, operations)
+    kinds = [type(operation) for operation in operations]
+    assert kinds.index(SharePolicy) < kinds.index(PutEndpoint)
+    assert len(sharing(state, datapath)) == 1
+
+
+def test_what_one_leaves_behind_is_emptied_before_another_has_its_slot() -> None:
+    datapath = MemoryDatapath()
+    realize(datapath, diff(desired(fresh()), realized(datapath, 1)))
+    state = run(fresh(), datapath, SlotsWanted(), NetworkPut(network(0)), EndpointPut(endpoint(0)))
+    slot = state.subjects[endpoint(0).identity].slot
+    state = run(state, datapath, EndpointRemoved("e0"), EndpointPut(endpoint(1)))
+    assert state.subjects[endpoint(1).identity].slot != slot
+    state = run(state, datapath, SlotsWanted())
+    assert datapath.policy(slot) == {}
+    state = run(state, datapath, EndpointPut(endpoint(2, role="db")))
+    assert state.subjects[endpoint(2, role="db").identity].slot == slot
+
+
+def test_the_last_slots_are_emptied_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.slots.LAST_SLOT", 2)
+    monkeypatch.setattr("agent.step.LAST_SLOT", 2)
+    datapath = MemoryDatapath()
+    realize(datapath, diff(desired(fresh()), realized(datapath, 1)))
+    state = run(fresh(), datapath, NetworkPut(network(0)), EndpointPut(endpoint(0)),
+                EndpointPut(endpoint(1, role="client")))  # fmt: skip
+    with pytest.raises(Exhausted, match="map policies is full"):
+        step(state, EndpointPut(endpoint(2, role="db")))
+    state = run(state, datapath, EndpointRemoved("e0"), EndpointPut(endpoint(2, role="db")))
+    assert diff(desired(state), realized(datapath, state.slots.fresh)) == []
 
 
 def test_a_replica_of_known_labels_costs_its_own_entries_only() -> None:
@@ -155,7 +259,7 @@ def test_policy_is_there_before_the_address_that_brings_the_identity() -> None:
     state, _ = step(state, SlotsWanted())
     _, operations = step(state, EndpointPut(endpoint(0)))
     kinds = [type(operation) for operation in operations]
-    assert kinds.index(EditPolicy) < kinds.index(PutEndpoint) < kinds.index(PutAddresses)
+    assert kinds.index(EditPolicies) < kinds.index(PutEndpoint) < kinds.index(PutAddresses)
 
 
 def test_new_rules_are_published_together_and_end_what_they_forbid() -> None:
