@@ -250,6 +250,18 @@ def _policy(system: Current) -> Blueprint:
             """Delete the rules of this name. May be repeated."""
             return system().rules.delete_named(name, query["wait"])
 
+    @blueprint.route("/policy/resolve")
+    class Resolve(MethodView):
+        @asking(schema.TraceQuerySchema)
+        @blueprint.response(200, schema.TraceSchema)
+        def get(self, query: Text) -> Text:
+            """May a packet pass, and what decides?
+
+            It is answered from the rules in force and from the map that they make; nothing is sent. Names of DNS are
+            not looked up: give an address.
+            """
+            return system().rules.trace(query["src"], query["dst"], query["dport"], full=query["verbose"])
+
     return blueprint
 
 

@@ -119,6 +119,13 @@ class Rules:
             raise NotFound(f"no rules named {name!r} are in force", path="name", hint=_names(repository))
         return {"policy": dump_rules(repository.named[name]), "revision": shown}
 
+    def trace(self, source: str, destination: str, dport: str, *, full: bool) -> dict[str, Any]:
+        """What the rules in force say about one packet."""
+        from agent.tracing import trace_view  # rarely wanted
+
+        shown = self._revision
+        return {**trace_view(self._loop.state, source, destination, dport, full=full), "revision": shown}
+
     def put(
         self, body: bytes, mimetype: str, *, replace: Sequence[str], wait: float, dry_run: bool
     ) -> dict[str, Any]:

@@ -244,6 +244,118 @@ class NamedDeleteQuerySchema(_Question):
     wait = _wait()
 
 
+class TraceQuerySchema(_Question):
+    src = fields.String(
+        required=True,
+        metadata={
+            "description": "who sends: a container's name, an endpoint's number, an address, identity:NUMBER, labels "
+            "(role=web,compose:service=db), or host, world, unmanaged, init",
+            "example": "client",
+        },
+    )
+    dst = fields.String(
+        required=True, metadata={"description": "who receives, written like `src`", "example": "web"}
+    )
+    dport = fields.String(
+        required=True,
+        metadata={
+            "description": "80/tcp, 53/udp, 9/sctp; icmp or icmpv6 for a ping, 3/icmp for another type",
+            "example": "80/tcp",
+        },
+    )
+    verbose = fields.Boolean(
+        load_default=False, metadata={"description": "also the rules that do not select either end, and why"}
+    )
+
+
+def _verdict(description: str) -> fields.String:
+    return fields.String(
+        validate=validate.OneOf(["allowed", "denied"]), metadata={"description": description}
+    )
+
+
+class PartySchema(_Answer):
+    given = fields.String(metadata={"description": "as it was asked for"})
+    name = fields.String()
+    identity = fields.Integer(
+        allow_none=True,
+        metadata={"description": "0: nobody has this address; null: no endpoint has these labels yet"},
+    )
+    labels = fields.List(fields.String())
+    endpoint = fields.Integer(metadata={"description": "its number; 0 if it was not found as one"})
+    network = fields.String(metadata={"description": "empty if it is in none, or it is not known"})
+    note = fields.String(metadata={"description": "what was assumed, or empty"})
+
+
+class MatchSchema(_Answer):
+    matches = fields.Boolean()
+    why = fields.String(metadata={"description": "what matches, or why nothing does"})
+
+
+class ReadElementSchema(_Answer):
+    path = fields.String(metadata={"description": "where it stands in the rule: ingress[0]"})
+    says = fields.String(metadata={"description": "the element in words"})
+    matches = fields.Boolean(metadata={"description": "peer and port do"})
+    peer = fields.Nested(MatchSchema)
+    port = fields.Nested(MatchSchema)
+
+
+class ReadRuleSchema(_Answer):
+    rule = fields.Integer(metadata={"description": "its place in the list of all rules"})
+    name = fields.String(metadata={"description": "of its set, or empty"})
+    text = fields.String(metadata={"description": "number, set and labels"})
+    selects = fields.Boolean(metadata={"description": "is it about this end"})
+    why = fields.String(metadata={"description": "its selector; where it does not select, what is missing"})
+    elements = fields.List(fields.Nested(ReadElementSchema), metadata={"description": "denials first"})
+
+
+class PolicyKeySchema(_Answer):
+    direction = fields.String()
+    peer = fields.Integer(allow_none=True, metadata={"description": "identity; 0: any; null: a new one"})
+    protocol = fields.String()
+    port = fields.String(metadata={"description": "a port, a range, or any; ICMP: the type"})
+    deny = fields.Boolean()
+
+
+class SideSchema(_Answer):
+    judged = fields.Boolean(metadata={"description": "false: this end has no rules"})
+    verdict = _verdict("of this end alone")
+    reason = fields.String()
+    enforced = fields.Boolean(metadata={"description": "is what no rule allows denied"})
+    slot = fields.Integer(
+        allow_none=True,
+        metadata={"description": "of its policy map; null if no endpoint of this node has it"},
+    )
+    entry = fields.Nested(
+        PolicyKeySchema,
+        allow_none=True,
+        metadata={"description": "of the map, that decides; null: none matches, which denies"},
+    )
+    agrees = fields.Boolean(
+        metadata={"description": "rules and map say the same; false is a fault of ciliate"}
+    )
+    rules = fields.List(fields.Nested(ReadRuleSchema))
+    others = fields.Integer(metadata={"description": "how many rules are not shown"})
+
+
+class NetworksSchema(_Answer):
+    verdict = _verdict("may these networks talk at all")
+    reason = fields.String()
+
+
+class TraceSchema(_Answer):
+    verdict = _verdict("of a packet that opens a flow; answers to it pass")
+    reason = fields.String(metadata={"description": "what decided, in one sentence"})
+    source = fields.Nested(PartySchema)
+    destination = fields.Nested(PartySchema)
+    protocol = fields.String()
+    port = fields.Integer(metadata={"description": "the destination's; ICMP: the type"})
+    networks = fields.Nested(NetworksSchema)
+    egress = fields.Nested(SideSchema, metadata={"description": "what the sender's rules say"})
+    ingress = fields.Nested(SideSchema, metadata={"description": "what the receiver's rules say"})
+    revision = fields.Integer(metadata={"description": "of the rules that were read"})
+
+
 class MapSchema(_Answer):
     name = fields.String()
     type = fields.String()

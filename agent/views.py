@@ -63,14 +63,7 @@ def endpoint(state: State, shown: Endpoint) -> View:
 def find_endpoint(state: State, name: str) -> Endpoint:
     """By number, or by a name with one of Cilium's prefixes; a bare name that is no number is a container's. Raises
     NotFound; Conflict if it means several, as of a container in several networks."""
-    kind, colon, value = name.partition(":")
-    if not colon or kind not in _FINDERS:
-        kind, value = ("id", name) if name.isdecimal() else ("container-name", name)
-    try:
-        matches = _FINDERS[kind](value)
-    except ValueError as error:
-        raise InvalidInput(str(error), path="id", hint="write ipv4:10.200.0.2") from error
-    found = [candidate for candidate in state.endpoints.values() if matches(candidate)]
+    found = find_endpoints(state, name)
     if not found:
         raise NotFound(f"no endpoint {name!r}", path="id", hint="see `ciliate endpoint list`")
     if len(found) > 1:
@@ -81,6 +74,18 @@ def find_endpoint(state: State, name: str) -> Endpoint:
             hint=f"name one by its number: {', '.join(map(str, numbers[:10]))}",
         )
     return found[0]
+
+
+def find_endpoints(state: State, name: str) -> list[Endpoint]:
+    """All that `find_endpoint` would have to choose from."""
+    kind, colon, value = name.partition(":")
+    if not colon or kind not in _FINDERS:
+        kind, value = ("id", name) if name.isdecimal() else ("container-name", name)
+    try:
+        matches = _FINDERS[kind](value)
+    except ValueError as error:
+        raise InvalidInput(str(error), path="id", hint="write ipv4:10.200.0.2") from error
+    return [candidate for candidate in state.endpoints.values() if matches(candidate)]
 
 
 def _by_id(text: str) -> Callable[[Endpoint], bool]:

@@ -94,3 +94,14 @@ def print_facts(facts: Iterable[tuple[str, str | int | Cell | Sequence[str]]]) -
     for left, right in rows:
         grid.add_row(*(Text(printable(cell.text), cell.style) for cell in (left, right)))
     _print(grid)
+
+
+def print_lines(lines: Iterable[Sequence[str | Cell]]) -> None:
+    """Text for reading, in which some words have a colour."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for pieces in lines:
+        cells = map(_cell, pieces)
+        console.print(Text.assemble(*((printable(cell.text), cell.style) for cell in cells)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cli import questions
 from cli import rules as wording
 from cli.client import Places, Query
 from cli.output import output_option, print_table, show
@@ -175,3 +176,6 @@ def wait(places: Places, revision: int, timeout: float) -> None:
     """
     answer = places.agent(timeout + 10).get("policy", {"revision": revision, "wait": timeout})
     click.echo(f"revision {answer['revision']} is in force")
+
+
+command.add_command(questions.trace)

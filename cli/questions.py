@@ -1,0 +1,48 @@
+"""`ciliate policy trace` and its like: what the rules mean, told without changing anything."""
+
+from __future__ import annotations
+
+import click
+
+from cli.client import Places
+from cli.output import output_option, print_lines, show
+
+
+@click.command()
+@click.option("--src", "source", metavar="WHO", required=True, help="Who sends.")
+@click.option("--dst", "destination", metavar="WHO", required=True, help="Who receives.")
+@click.option(
+    "--dport",
+    metavar="PORT/PROTOCOL",
+    required=True,
+    help="80/tcp, 53/udp, 9/sctp; icmp or icmpv6 for a ping, 3/icmp for another type.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Every rule, also those that are about others, and why.")
+@output_option
+@click.pass_obj
+def trace(
+    places: Places, source: str, destination: str, dport: str, verbose: bool, output: str | None
+) -> None:
+    """Whether a packet may pass, and what decides.
+
+    WHO is a container's name, an endpoint's number, an address, identity:NUMBER, host, world, unmanaged or init;
+    or labels (role=web,compose:service=db): whoever has them, or would have just these. A name of DNS is
+    looked up here, by this host. Nothing is sent.
+
+    The first word is ALLOWED or DENIED, on the last lines stands the entry of the map that decides. It is about the
+    packet that opens a flow; answers pass. Exit status 0 either way: it is the question that was answered.
+
+    \b
+    ciliate policy trace --src client --dst web --dport 80/tcp
+    ciliate policy trace --src role=client --dst example.com --dport 443 -v
+    ciliate policy trace --src host --dst 10.200.0.7 --dport icmp
+    """
+    from cli import resolve
+    from cli.trace import lines
+
+    query: dict[str, str] = {"src": source, "dst": destination, "dport": dport}
+    answer = resolve.with_names(
+        query,
+        lambda asked: places.agent().get("policy/resolve", asked | ({"verbose": "true"} if verbose else {})),
+    )
+    show(output, answer, lambda: print_lines(lines(answer, verbose=verbose)))

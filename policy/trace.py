@@ -1,0 +1,206 @@
+"""What the rules say about one packet, rule by rule and in words. PURE.
+
+It reads the parsed rules, element by element; `entry` is what the map says, by the datapath's own lookup. Tests
+hold both to the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from model.flow import Direction
+from model.labels import Labels
+from policy.decide import Decision, decide
+from policy.mapstate import map_state
+from policy.narrowing import Required, narrowed, network_of, required
+from policy.oracle import Verdict
+from policy.repository import Repository
+from policy.resolve import Enforcement, enforced, resolve
+from policy.rule import Element, Rule
+from policy.wording import element_text, missed, misses, place_text, rule_text, selector_text, services_text
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """`port`: the destination's; ICMP: the type."""
+
+    direction: Direction
+    protocol: int
+    port: int
+
+    def __str__(self) -> str:
+        return place_text(self.protocol, self.port, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One element of a rule. `path`: where it stands in it, `ingress[0]`. The whys say what matched, or why not."""
+
+    path: str
+    says: str
+    denies: bool
+    peer: bool
+    peer_why: str
+    port: bool
+    port_why: str
+
+    @property
+    def matches(self) -> bool:
+        return self.peer and self.port
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReading:
+    """`number`: its place in `ciliate policy get`. `name`: of its set; empty for rules without. A rule that does not
+    select the subject has no readings, and `why` says what it lacks."""
+
+    number: int
+    name: str
+    rule: Rule
+    selects: bool
+    why: str
+    readings: tuple[Reading, ...]
+
+    def __str__(self) -> str:
+        return rule_text(self.number, self.name, self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One end's view. `rules`: those that select it and speak of this direction; in a full trace, also those that do
+    not select it. `others`: how many were left out. `entry`: the lookup in the map that the rules make."""
+
+    verdict: Verdict
+    reason: str
+    enforced: bool
+    rules: tuple[RuleReading, ...]
+    others: int
+    entry: Decision
+
+    @property
+    def is_allowed(self) -> bool:
+        return self.verdict is Verdict.ALLOWED
+
+    @property
+    def agrees(self) -> bool:
+        """Do the rules as read here and the map say the same?"""
+        said = (self.is_allowed, self.verdict is Verdict.DENIED_BY_RULE)
+        return said == (self.entry.allowed, self.entry.deny_rule)
+
+
+def trace(
+    repository: Repository,
+    mode: Enforcement,
+    subject: Labels,
+    peer: Labels,
+    number: int,
+    packet: Packet,
+    *,
+    full: bool = False,
+) -> Side:
+    """`subject`: whose rules they are. `number`: the peer's identity, not 0."""
+    policy = resolve(repository, subject, mode=mode)
+    entries = map_state(policy, lambda selector: (number,) if selector.matches(peer) else ())
+    entry = decide(entries, number, packet.direction, packet.protocol, packet.port)
+    if mode is Enforcement.NEVER:
+        reason = "enforcement is `never`: rules are ignored"
+        return Side(Verdict.ALLOWED, reason, False, (), len(repository.rules()), entry)
+    rules = repository.selecting(subject)
+    view = _View(peer, packet, required(rules), network_of(rules, subject))
+    read = [_read(*one, subject, view) for one in _numbered(repository)]
+    selecting = [one for one in read if one.selects]
+    telling = [one for one in selecting if one.readings or packet.direction in one.rule.default_deny]
+    closed = packet.direction in enforced(rules, subject, mode)
+    verdict, reason = _judge(telling, closed, mode, packet.direction)
+    shown = tuple(one for one in read if one in telling or not one.selects) if full else tuple(telling)
+    return Side(verdict, reason, closed, shown, len(read) - len(shown), entry)
+
+
+def _numbered(repository: Repository) -> Iterator[tuple[int, str, Rule]]:
+    """In the order of `repository.rules()`."""
+    named = [(name, rule) for name in sorted(repository.named) for rule in repository.named[name]]
+    for number, (name, rule) in enumerate([*(("", rule) for rule in repository.unnamed), *named]):
+        yield number, name, rule
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What all rules that select a subject are read against. `demands` and `network` are those of policy.narrowing."""
+
+    peer: Labels
+    packet: Packet
+    demands: Required
+    network: str | None
+
+
+def _read(number: int, name: str, rule: Rule, subject: Labels, view: _View) -> RuleReading:
+    why = missed(rule.subject, subject)
+    if why:
+        return RuleReading(number, name, rule, False, why, ())
+    key = view.packet.direction.name.lower()
+    readings = [
+        _read_element(element, f"{key}{'Deny' if denies else ''}[{place}]", view, denies=denies)
+        for denies, lists in ((True, rule.denies), (False, rule.allows))
+        for place, element in enumerate(lists[view.packet.direction])
+    ]
+    return RuleReading(number, name, rule, True, selector_text(rule.subject), tuple(readings))
+
+
+def _read_element(element: Element, path: str, view: _View, *, denies: bool) -> Reading:
+    return Reading(
+        path,
+        element_text(element, view.packet.direction, denies=denies),
+        denies,
+        *_read_peers(element, view, denies=denies),
+        *_read_services(element, view.packet),
+    )
+
+
+def _read_peers(element: Element, view: _View, *, denies: bool) -> tuple[bool, str]:
+    if element.peers is None:
+        return True, "anybody"
+    if not element.peers:
+        return False, "it names nobody"
+    demanded = view.demands.get((view.packet.direction, denies), ())
+    peers = tuple(narrowed(peer, demanded, view.network) for peer in element.peers)
+    for selector in peers:
+        if selector.matches(view.peer):
+            return True, selector_text(selector)
+    return False, misses(peers, view.peer)
+
+
+def _read_services(element: Element, packet: Packet) -> tuple[bool, str]:
+    if element.services is None:
+        return True, "any port"
+    for service in element.services:
+        if service.covers(packet.protocol, packet.port):
+            return True, services_text([service]) or "any port"
+    return False, f"{packet} is not {services_text(element.services)}"
+
+
+def _judge(
+    rules: list[RuleReading], closed: bool, mode: Enforcement, direction: Direction
+) -> tuple[Verdict, str]:
+    """1. A deny that matches. 2. An allow that matches. 3. The default."""
+    for denies, verdict in ((True, Verdict.DENIED_BY_RULE), (False, Verdict.ALLOWED)):
+        for rule in rules:
+            for reading in rule.readings:
+                if reading.matches and reading.denies is denies:
+                    return verdict, f"{rule}, {reading.path}: {reading.says}"
+    way = direction.name.lower()
+    if closed:
+        return Verdict.DENIED, f"no rule allows it, and {_closed_by(rules, mode, direction)}"
+    if rules:
+        return Verdict.ALLOWED, f"the rules that select it leave the rest of its {way} open"
+    return Verdict.ALLOWED, f"no rule is about its {way}: all of it is allowed"
+
+
+def _closed_by(rules: list[RuleReading], mode: Enforcement, direction: Direction) -> str:
+    way = direction.name.lower()
+    if mode is Enforcement.ALWAYS:
+        return f"{way} is denied by default: enforcement is `always`"
+    closing = [rule for rule in rules if direction in rule.rule.default_deny]
+    if not closing:
+        return f"{way} is denied by default: its labels are not known yet"
+    more = f" and {len(closing) - 1} more" if len(closing) > 1 else ""
+    return f"{way} is denied by default: {closing[0]}{more} selects it"

@@ -1,0 +1,122 @@
+"""The way of a packet, as REST answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agent import schema
+from agent.tracing import parse_service
+from model.errors import InvalidInput
+from tests.unit.agent.node import Node, allow
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    node = Node().start()
+    for number in (0, 1):
+        node.network(number)
+    node.join(0, "web")
+    node.join(1, "client")
+    node.join(2, "stranger", in_network=1)
+    node.put(allow("web", "client"))
+    yield node
+    node.stop()
+
+
+def ask(node: Node, source: str, destination: str, dport: str = "80/tcp", *, full: bool = False) -> Any:
+    answer = node.rules.trace(source, destination, dport, full=full)
+    assert schema.TraceSchema().validate(answer) == {}
+    return answer
+
+
+def test_a_packet_that_both_ends_allow(node: Node) -> None:
+    answer = ask(node, "2", "1")
+    assert (answer["verdict"], answer["reason"]) == ("allowed", "both ends allow it")
+    assert answer["revision"] == node.rules.revision
+    web = node.state.endpoints["e0"].identity
+    client = node.state.endpoints["e1"].identity
+    assert answer["ingress"]["slot"] == node.state.subjects[web].slot
+    entry = {"direction": "ingress", "peer": client, "protocol": "tcp", "port": "80", "deny": False}
+    assert answer["ingress"]["entry"] == entry
+    assert answer["egress"]["entry"] == {
+        "direction": "egress", "peer": 0, "protocol": "any", "port": "any", "deny": False
+    }  # fmt: skip
+
+
+def test_the_entry_is_in_the_kernels_map(node: Node) -> None:
+    answer = ask(node, "2", "1")["ingress"]
+    held = node.datapath.policy(answer["slot"]) or {}
+    found = [
+        key
+        for key in held
+        if key.identity == answer["entry"]["peer"] and str(key.port) == answer["entry"]["port"]
+    ]
+    assert len(found) == 1
+
+
+def test_the_side_that_denies_is_named(node: Node) -> None:
+    answer = ask(node, "2", "1", "81")
+    assert answer["verdict"] == answer["ingress"]["verdict"] == "denied"
+    assert answer["reason"].startswith("ingress of endpoint 1: no rule allows it")
+    assert (answer["egress"]["verdict"], answer["ingress"]["entry"]) == ("allowed", None)
+
+
+def test_networks_come_before_rules(node: Node) -> None:
+    answer = ask(node, "3", "1")
+    assert (answer["verdict"], answer["reason"]) == ("denied", "Endpoints are on separate networks")
+    assert answer["networks"]["verdict"] == "denied"
+
+
+def test_who_is_no_container_has_no_rules(node: Node) -> None:
+    answer = ask(node, "host", "1")
+    assert (answer["egress"]["judged"], answer["ingress"]["judged"]) == (False, True)
+    assert answer["reason"].startswith("ingress of endpoint 1")
+
+
+def test_an_address_that_nobody_has(node: Node) -> None:
+    answer = ask(node, "1", "10.0.0.200")
+    assert (answer["verdict"], answer["reason"]) == ("denied", "Unknown destination")
+
+
+def test_a_container_that_does_not_exist_yet_is_judged_too(node: Node) -> None:
+    answer = ask(node, "1", "role=web,tier=new")
+    side = answer["ingress"]
+    assert (answer["destination"]["identity"], side["slot"], side["verdict"]) == (None, None, "denied")
+    answer = ask(node, "role=client,tier=new", "1")
+    assert answer["verdict"] == "allowed"
+    assert answer["ingress"]["entry"]["peer"] is None
+
+
+def test_a_full_trace_has_the_rules_about_others_too(node: Node) -> None:
+    assert [rule["selects"] for rule in ask(node, "2", "1")["egress"]["rules"]] == []
+    assert [rule["selects"] for rule in ask(node, "2", "1", full=True)["egress"]["rules"]] == [False]
+
+
+@pytest.mark.parametrize(
+    ("text", "service"),
+    [
+        ("80", (6, 80)),
+        ("80/tcp", (6, 80)),
+        ("53/UDP", (17, 53)),
+        ("9/sctp", (132, 9)),
+        ("icmp", (1, 8)),
+        ("icmpv6", (58, 128)),
+        ("3/icmp", (1, 3)),
+        ("EchoReply/icmp", (1, 0)),
+        ("PacketTooBig/icmpv6", (58, 2)),
+    ],
+)
+def test_services(text: str, service: tuple[int, int]) -> None:
+    assert parse_service(text) == service
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tcp", "0", "65536", "80/any", "80/ip", "/tcp", "-1/tcp", "256/icmp", "x/icmp", "٣", "80-90"]
+)
+def test_what_is_no_service_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_service(text)
+    assert caught.value.path == "dport"

@@ -1,0 +1,138 @@
+"""`ciliate policy trace`: the answer first, then why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cli.resolve import with_names
+from model.errors import NotFound
+from tests.unit.agent.node import Node, allow
+from tests.unit.cli.conftest import CannedAgent, Ciliate
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    node = Node().start()
+    node.network()
+    for number, name in enumerate(("web", "client", "stranger")):
+        endpoint = node.join(number, name)
+        node.realm.put_endpoint(replace(endpoint, container_name=name))
+    node.put(allow("web", "client"))
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def ask(node: Node, agent: CannedAgent, ciliate: Ciliate) -> Any:
+    def ask(source: str, destination: str, dport: str, *options: str) -> str:
+        full = "-v" in options
+        agent.on("GET", "/v1/policy/resolve", node.rules.trace(source, destination, dport, full=full))
+        ran = ciliate("policy", "trace", "--src", source, "--dst", destination, "--dport", dport, *options)
+        assert (ran.status, ran.err) == (0, "")
+        return ran.out
+
+    return ask
+
+
+def test_allowed(ask: Any, agent: CannedAgent) -> None:
+    assert (
+        ask("client", "web", "80/tcp")
+        == """\
+ALLOWED: client -> web, 80/tcp
+both ends allow it
+
+from  client: endpoint 2, identity 257, network n0, container:role=client
+to    web: endpoint 1, identity 256, network n0, container:role=web
+
+networks: ALLOWED, both are on n0
+egress of client: ALLOWED
+  no rule is about its egress: all of it is allowed
+  map: slot 2, to anybody: allow
+ingress of web: ALLOWED
+  rule 0 (to=web) selects role=web
+    yes ingress[0]: allow from role=client on 80/TCP
+  map: slot 1, from identity 257 on 80/tcp: allow
+"""
+    )
+    assert agent.requests[0][2] == {"src": ["client"], "dst": ["web"], "dport": ["80/tcp"]}
+
+
+def test_denied_with_what_would_have_allowed_it(ask: Any) -> None:
+    assert ask("stranger", "web", "81/tcp").endswith("""\
+ingress of web: DENIED
+  no rule allows it, and ingress is denied by default: rule 0 (to=web) selects it
+  rule 0 (to=web) selects role=web
+    no  ingress[0]: allow from role=client on 80/TCP
+          peer: needs role=client, has container:role=stranger
+          port: 81/TCP is not 80/TCP
+  map: slot 1, no entry matches: deny
+""")
+
+
+def test_every_rule(ask: Any, agent: CannedAgent) -> None:
+    out = ask("client", "web", "80/tcp", "-v")
+    assert "  rule 0 (to=web) does not select it: needs role=web, has container:role=client\n" in out
+    assert agent.requests[0][2]["verbose"] == ["true"]
+
+
+def test_many_rules_are_cut_short(ask: Any, node: Node) -> None:
+    node.put(*(allow("web", f"r{number}") for number in range(12)))
+    out = ask("stranger", "web", "80/tcp")
+    assert out.count("ingress[0]") == 10
+    assert "    ... 3 more, which -v shows\n" in out
+    assert ask("stranger", "web", "80/tcp", "-v").count("ingress[0]") == 13
+
+
+def test_who_is_no_container(ask: Any) -> None:
+    out = ask("host", "web", "icmp")
+    assert out.startswith("DENIED: host -> web, 8/icmp\ningress of web: no rule allows it")
+    assert "from  host: identity host, reserved:host\n" in out
+    assert "egress of host: ALLOWED\n  no rule can be about it: it is no container of ours\n" in out
+
+
+def test_what_does_not_exist_yet(ask: Any) -> None:
+    out = ask("role=new", "web", "80/tcp")
+    assert (
+        "from  role=new: a new identity, network n0, container:role=new\n"
+        "      taken to be on network n0 too. No endpoint here has these labels: this is a container with exactly "
+        "these\n"
+    ) in out
+    assert "  map: none here; it would say, to anybody: allow\n" in out
+
+
+def test_where_networks_are_separate_nothing_else_matters(ask: Any, node: Node) -> None:
+    node.network(1)
+    node.join(3, "far", in_network=1)
+    out = ask("4", "web", "80/tcp")
+    assert out.startswith("DENIED: endpoint 4 -> web, 80/tcp\nEndpoints are on separate networks\n")
+    assert out.endswith("networks: DENIED, Endpoints are on separate networks\n")
+
+
+def test_json(ask: Any) -> None:
+    answer = json.loads(ask("client", "web", "80/tcp", "-o", "json"))
+    assert (answer["verdict"], answer["ingress"]["entry"]["peer"]) == ("allowed", 257)
+
+
+def knows_addresses_only(query: dict[str, str]) -> dict[str, str]:
+    for name in ("src", "dst"):
+        if query[name] not in ("web", "127.0.0.1"):
+            raise NotFound(f"nobody is called {query[name]!r}", path=name)
+    return query
+
+
+def test_names_that_the_agent_does_not_know_are_looked_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """127.1 is a name to the agent; to the resolver it needs no server."""
+    query = {"src": "web", "dst": "127.1", "dport": "80"}
+    assert with_names(query, knows_addresses_only) == query | {"dst": "127.0.0.1"}
+    assert capsys.readouterr().err == "127.1 is 127.0.0.1 by this host's DNS\n"
+
+
+@pytest.mark.parametrize("name", ["wbe", "no.such.invalid", "127.2"])
+def test_names_that_lead_nowhere(name: str) -> None:
+    with pytest.raises(NotFound):
+        with_names({"src": name, "dst": "web", "dport": "80"}, knows_addresses_only)
