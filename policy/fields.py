@@ -9,52 +9,19 @@ from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any, TypeVar
 
-from model.errors import CiliateError, InvalidInput, Unsupported
+from model.errors import CiliateError, InvalidInput
 from model.labels import Label, Labels, split_source
 
 T = TypeVar("T")
 
-NO_DNS_NAMES = "rules by DNS name are not enforced yet"
-NO_NODES = "rules about nodes are not enforced yet"
-NO_GROUPS = "groups of a cloud provider do not exist here: list their CIDRs"
-NO_CIDR_GROUPS = "CIDR groups do not exist here: list the CIDRs"
-NO_TLS = "TLS is not inspected yet"
-
-LATER = {
-    "toFQDNs": NO_DNS_NAMES,
-    "toServices": "services are not available yet",
-    "fromNodes": NO_NODES,
-    "toNodes": NO_NODES,
-    "nodeSelector": "rules about the host itself are not enforced yet",
-    "fromGroups": NO_GROUPS,
-    "toGroups": NO_GROUPS,
-    "rules": "rules about HTTP, DNS or Kafka are not enforced yet, and enforcing only their ports would allow too much",
-    "serverNames": "rules about TLS server names are not enforced yet",
-    "terminatingTLS": NO_TLS,
-    "originatingTLS": NO_TLS,
-    "listener": "there are no custom proxies",
-    "authentication": "mutual authentication is not available",
-    "log": "policy log values are not available yet",
-    "cidrGroupRef": NO_CIDR_GROUPS,
-    "cidrGroupSelector": NO_CIDR_GROUPS,
-}
-"""Fields of Cilium's schema that mean something there and nothing here yet: half enforced would be worse than not."""
-
-HARMLESS_EMPTY = frozenset({"rules", "serverNames"})
-"""Of those, the ones that say nothing when empty. An empty peer list says "nobody", so it is no such field."""
-
 
 def only_known(data: Any, names: Collection[str]) -> None:
-    """`data` is an object that has no other members. null is the same as absent."""
+    """`data` is an object that has no other members."""
     if not isinstance(data, Mapping):
         raise InvalidInput("must be an object")
-    for name, value in data.items():
-        if name in names:
-            continue
-        if name not in LATER:
-            raise InvalidInput("no such field", path=name, hint=near(name, names))
-        if value is not None and (value or name not in HARMLESS_EMPTY):
-            raise Unsupported(LATER[name], path=name)
+    for name in data:
+        if name not in names:
+            raise InvalidInput("no such field", path=str(name), hint=near(str(name), names))
 
 
 def each(value: Any, parse: Callable[[Any], T], path: str) -> list[T]:
@@ -63,14 +30,16 @@ def each(value: Any, parse: Callable[[Any], T], path: str) -> list[T]:
         return []
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise InvalidInput("must be a list", path=path)
-    found = []
-    for number, item in enumerate(value):
-        try:
-            found.append(parse(item))
-        except CiliateError as error:
-            error.path = under(f"{path}[{number}]", error.path)
-            raise
-    return found
+    return [inside(f"{path}[{number}]", parse, item) for number, item in enumerate(value)]
+
+
+def inside(path: str, parse: Callable[[Any], T], value: Any) -> T:
+    """What `parse` makes of the value; its errors begin with this path."""
+    try:
+        return parse(value)
+    except CiliateError as error:
+        error.path = under(path, error.path)
+        raise
 
 
 def under(path: str, below: str) -> str:

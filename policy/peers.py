@@ -4,26 +4,15 @@ Each function takes what JSON gave and returns a selector. Errors are those of p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError
 from typing import Any
 
-from model.errors import CiliateError, InvalidInput
+from model.errors import InvalidInput, Unsupported
 from model.identity import Reserved
 from model.labels import ANY, split_source
 from model.network import IPNetwork
-from policy.fields import (
-    NO_CIDR_GROUPS,
-    NO_DNS_NAMES,
-    NO_NODES,
-    each,
-    given,
-    is_number,
-    near,
-    only_known,
-    shown,
-    text,
-)
+from policy.fields import each, given, inside, is_number, near, only_known, shown, text
 from policy.selector import (
     CidrSelector,
     Entity,
@@ -34,18 +23,26 @@ from policy.selector import (
     covers,
 )
 
+NO_CIDR_GROUPS = "CIDR groups do not exist here: list the CIDRs"
+
 FOREIGN = {
     "k8s": "there is no Kubernetes here: write container:KEY for a container's label, compose:service for a Compose "
     "service, nomad:job for a Nomad job",
-    "node": NO_NODES,
+    "node": "rules about nodes are not enforced yet",
     "cidrgroup": NO_CIDR_GROUPS,
     "cidr": "write prefixes into fromCIDR or toCIDR",
-    "fqdn": NO_DNS_NAMES,
+    "fqdn": "rules by DNS name are not enforced yet",
     "cni": "no label has this source here",
     "gen": "no label has this source here",
     "directory": "no label has this source here",
 }
 """Sources of labels that Cilium knows, and that would select nothing here."""
+
+ABSENT = {
+    "kube-apiserver": "no Kubernetes runs here: name its addresses in a CIDR",
+    "ingress": "no Kubernetes runs here, and so no Ingress proxy: name the proxy by its labels",
+}
+"""Entities of Cilium's that nothing here can be."""
 
 KEYS = {
     "reserved": tuple(one.label.key for one in Reserved if one is not Reserved.UNKNOWN),
@@ -57,23 +54,39 @@ KEYS = {
 
 
 def selector(data: Any) -> LabelSelector:
+    """Of containers, and of what else has labels here."""
+    return _selector(data, label_name)
+
+
+def node_selector(data: Any) -> LabelSelector:
+    """Of nodes or services, whose labels may be any."""
+    return _selector(data, _any_name)
+
+
+Named = Callable[[Any, str], tuple[str, str]]
+"""A key's source and the rest, from what is written and its path."""
+
+
+def _selector(data: Any, named: Named) -> LabelSelector:
     only_known(data, ("matchLabels", "matchExpressions"))
     labels = given(data, "matchLabels", {})
     if not isinstance(labels, Mapping):
         raise InvalidInput("must be an object", path="matchLabels", hint='write {"KEY": "VALUE"}')
     requirements = [
-        Requirement(*label_name(name, path), Operator.IN, ("" if value is None else text(value, path),))
+        Requirement(*named(name, path), Operator.IN, ("" if value is None else text(value, path),))
         for name, value in labels.items()
         for path in (f"matchLabels.{name}",)
     ]
-    requirements += each(data.get("matchExpressions"), requirement, "matchExpressions")
+    requirements += each(
+        data.get("matchExpressions"), lambda one: requirement(one, named), "matchExpressions"
+    )
     refuse_contradiction(requirements)
     return LabelSelector(tuple(requirements))
 
 
-def requirement(data: Any) -> Requirement:
+def requirement(data: Any, named: Named) -> Requirement:
     only_known(data, ("key", "operator", "values"))
-    source, key = label_name(data.get("key"), "key")
+    source, key = named(data.get("key"), "key")
     if data.get("operator") not in list(Operator):
         raise InvalidInput(
             f"{shown(data.get('operator'))} is no operator",
@@ -102,6 +115,12 @@ def label_name(name: Any, path: str) -> tuple[str, str]:
     return source, key
 
 
+def _any_name(name: Any, path: str) -> tuple[str, str]:
+    if not text(name, path):
+        raise InvalidInput("has no key", path=path)
+    return ANY, text(name)
+
+
 def refuse_contradiction(requirements: Iterable[Requirement]) -> None:
     """Requirements about one key that no labels meet together."""
     by_name: dict[tuple[str, str], list[Requirement]] = {}
@@ -128,6 +147,8 @@ def _exclude_each_other(source: str, about: Sequence[Requirement]) -> bool:
 
 
 def entity(value: Any) -> EntitySelector:
+    if isinstance(value, str) and value in ABSENT:
+        raise InvalidInput(f"there is no {value} here", hint=ABSENT[value])
     if value not in list(Entity):
         raise InvalidInput(f"{shown(value)} is no entity", hint=near(shown(value), list(Entity)))
     return EntitySelector(Entity(value))
@@ -139,12 +160,9 @@ def cidr(value: Any) -> CidrSelector:
 
 
 def cidr_set(data: Any) -> CidrSelector:
-    only_known(data, ("cidr", "except"))
-    try:
-        whole = _prefix(data.get("cidr"), length=True)
-    except CiliateError as error:
-        error.path = "cidr"
-        raise
+    only_known(data, ("cidr", "except", "cidrGroupRef", "cidrGroupSelector"))
+    _refuse_groups(data)
+    whole = inside("cidr", lambda value: _prefix(value, length=True), data.get("cidr"))
 
     def hole(value: Any) -> IPNetwork:
         inner = _prefix(value, length=True)
@@ -158,6 +176,18 @@ def cidr_set(data: Any) -> CidrSelector:
     return CidrSelector(
         whole, tuple(sorted(holes, key=lambda one: (int(one.network_address), one.prefixlen)))
     )
+
+
+def _refuse_groups(data: Mapping[str, Any]) -> None:
+    kinds = [name for name in ("cidr", "cidrGroupRef", "cidrGroupSelector") if data.get(name) is not None]
+    if len(kinds) > 1:
+        raise InvalidInput(f"{' and '.join(kinds)} exclude each other", hint="write two elements")
+    if data.get("cidrGroupRef") is not None:
+        text(data["cidrGroupRef"], "cidrGroupRef")
+    if data.get("cidrGroupSelector") is not None:
+        inside("cidrGroupSelector", node_selector, data["cidrGroupSelector"])
+    if kinds and kinds != ["cidr"]:
+        raise Unsupported(NO_CIDR_GROUPS, path=kinds[0])
 
 
 def _prefix(value: Any, *, length: bool = False) -> IPNetwork:

@@ -4,6 +4,7 @@ Each function takes what JSON gave and returns services. Errors are those of pol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from policy.ports import LAST_PORT
 from policy.rule import Service
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+
+_PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=.*[a-zA-Z])[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*\Z")
+"""As services are named (RFC 6335, 5.1)."""
 
 
 def port_services(data: Any) -> tuple[Service, ...]:
@@ -54,9 +58,9 @@ def _port(port: Any) -> int:
         )
     written = str(port)
     if not is_number(written):
-        if any(char.isalpha() for char in written):
+        if _PORT_NAME.match(written):
             raise Unsupported(
-                f"{shown(written)}: named ports are not available yet", path="port", hint="write its number"
+                f"{shown(written)}: a container's ports have no names", path="port", hint="write its number"
             )
         raise InvalidInput(f"{shown(written)} is no port", path="port", hint="a range is port and endPort")
     if len(written) > 1 and written.startswith("0"):
