@@ -133,6 +133,16 @@ def _endpoints(system: Current) -> Blueprint:
             """What happened to it, oldest first."""
             return system().journal.lines(views.find_endpoint(system().state, name).docker_id)
 
+    @blueprint.route("/endpoint/<name>/policy", parameters=[ENDPOINT])
+    class EndpointPolicy(MethodView):
+        @blueprint.response(200, schema.EndpointPolicySchema)
+        def get(self, name: str) -> Text:
+            """What the rules in force mean for it."""
+            from agent.in_force import endpoint_policy
+
+            state = system().state
+            return endpoint_policy(state, views.find_endpoint(state, name))
+
     @blueprint.route("/endpoint/<name>/labels", parameters=[ENDPOINT])
     class EndpointLabels(MethodView):
         @blueprint.response(200, schema.EndpointLabelsSchema)
@@ -249,6 +259,15 @@ def _policy(system: Current) -> Blueprint:
         def delete(self, query: Text, name: str) -> Text:
             """Delete the rules of this name. May be repeated."""
             return system().rules.delete_named(name, query["wait"])
+
+    @blueprint.route("/policy/selectors")
+    class Selectors(MethodView):
+        @blueprint.response(200, schema.SelectorSchema(many=True))
+        def get(self) -> list[Text]:
+            """Whom the rules of this node's endpoints select as peers."""
+            from agent.in_force import selectors
+
+            return selectors(system().state)
 
     @blueprint.route("/policy/resolve")
     class Resolve(MethodView):

@@ -356,6 +356,47 @@ class TraceSchema(_Answer):
     revision = fields.Integer(metadata={"description": "of the rules that were read"})
 
 
+class SelectorSchema(_Answer):
+    selector = fields.String(metadata={"description": "in words"})
+    users = fields.Integer(metadata={"description": "identities of this node's endpoints whose rules use it"})
+    identities = fields.List(fields.Integer(), metadata={"description": "whom it selects now"})
+
+
+class ElementInForceSchema(_Answer):
+    path = fields.String(metadata={"description": "where it stands in the rule: ingress[0]"})
+    says = fields.String(metadata={"description": "the element in words"})
+    denies = fields.Boolean()
+    selected = fields.Integer(
+        allow_none=True, metadata={"description": "how many identities it selects now; null: anybody"}
+    )
+    identities = fields.List(fields.Nested(IdentitySchema), metadata={"description": "the first 20 of them"})
+
+
+class RuleInForceSchema(_Answer):
+    rule = fields.Integer(metadata={"description": "its place in the list of all rules"})
+    name = fields.String(metadata={"description": "of its set, or empty"})
+    text = fields.String(metadata={"description": "number, set and labels"})
+    why = fields.String(metadata={"description": "its selector, in words"})
+    elements = fields.List(fields.Nested(ElementInForceSchema), metadata={"description": "denials first"})
+
+
+class DirectionInForceSchema(_Answer):
+    enforced = fields.Boolean(metadata={"description": "is what no rule allows denied"})
+    reason = fields.String(metadata={"description": "why it is, or is not"})
+    rules = fields.List(fields.Nested(RuleInForceSchema))
+
+
+class EndpointPolicySchema(_Answer):
+    endpoint = fields.Integer()
+    name = fields.String()
+    identity = fields.Integer()
+    labels = fields.List(fields.String())
+    slot = fields.Integer(metadata={"description": "of its policy map"})
+    entries = fields.Integer(metadata={"description": "of that map"})
+    egress = fields.Nested(DirectionInForceSchema)
+    ingress = fields.Nested(DirectionInForceSchema)
+
+
 class MapSchema(_Answer):
     name = fields.String()
     type = fields.String()

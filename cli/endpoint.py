@@ -10,7 +10,7 @@ import click
 from cli import words
 from cli.client import Places
 from cli.complete import endpoint_ids
-from cli.output import output_option, print_facts, print_table, show
+from cli.output import output_option, print_facts, print_lines, print_table, show
 from cli.words import Cell
 
 Endpoint = Mapping[str, Any]
@@ -77,10 +77,17 @@ def published(port: Mapping[str, Any]) -> str:
 
 @command.command()
 @endpoint_argument
+@click.option("--policy", is_flag=True, help="What the rules in force mean for it.")
 @output_option
 @click.pass_obj
-def get(places: Places, endpoint: str, output: str | None) -> None:
+def get(places: Places, endpoint: str, policy: bool, output: str | None) -> None:
     """One endpoint, in full."""
+    if policy:
+        from cli.trace import policy_lines
+
+        resolved = places.agent().get(f"endpoint/{endpoint}/policy")
+        show(output, resolved, lambda: print_lines(policy_lines(resolved)))
+        return
     found = places.agent().get(f"endpoint/{endpoint}")
     show(
         output,

@@ -178,4 +178,5 @@ def wait(places: Places, revision: int, timeout: float) -> None:
     click.echo(f"revision {answer['revision']} is in force")
 
 
-command.add_command(questions.trace)
+for question in (questions.trace, questions.selectors):
+    command.add_command(question)

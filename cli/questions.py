@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from cli import words
 from cli.client import Places
-from cli.output import output_option, print_lines, show
+from cli.output import output_option, print_lines, print_table, show
+
+MOST = 20
+"""Identities that are listed of one selector; -o json has them all."""
 
 
 @click.command()
@@ -46,3 +52,27 @@ def trace(
         lambda asked: places.agent().get("policy/resolve", asked | ({"verbose": "true"} if verbose else {})),
     )
     show(output, answer, lambda: print_lines(lines(answer, verbose=verbose)))
+
+
+@click.command()
+@output_option
+@click.pass_obj
+def selectors(places: Places, output: str | None) -> None:
+    """Whom the rules in force select as peers.
+
+    USERS says how many identities of this host's endpoints have rules with this selector.
+    """
+    found = places.agent(timeout=30.0).get("policy/selectors")
+
+    def row(selector: dict[str, Any]) -> tuple[str | int, ...]:
+        shown = [words.identity(number) for number in selector["identities"]]
+        more = f" and {len(shown) - MOST} more" if len(shown) > MOST else ""
+        return selector["selector"], selector["users"], len(shown), (", ".join(shown[:MOST]) or "-") + more
+
+    show(
+        output,
+        found,
+        lambda: print_table(
+            ("SELECTOR", "USERS", "SELECTS", "IDENTITIES"), map(row, found), empty="no rule selects peers"
+        ),
+    )

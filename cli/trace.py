@@ -15,6 +15,9 @@ VERDICTS = {"allowed": Cell("ALLOWED", GOOD), "denied": Cell("DENIED", BAD)}
 MOST = 10
 """Elements that are shown of each end without -v."""
 
+NAMED = 3
+"""Identities that are named of what an element selects."""
+
 Line = tuple[Cell | str, ...]
 """Pieces that follow each other."""
 
@@ -46,7 +49,7 @@ def describe(party: Answer) -> str:
     facts = [f"endpoint {party['endpoint']}"] if party["endpoint"] else []
     facts.append("a new identity" if number is None else f"identity {words.identity(number)}")
     facts += [f"network {party['network']}"] if party["network"] else []
-    facts += [label for label in party["labels"] if not label.startswith("network:")]
+    facts += _telling(party["labels"])
     return f"{party['name']}: {', '.join(fact for fact in facts if fact != party['name'])}"
 
 
@@ -87,6 +90,43 @@ def _rule(rule: Answer, elements: list[Answer]) -> Iterator[Line]:
         for part in ("peer", "port"):
             if not element[part]["matches"]:
                 yield (f"          {part}: {element[part]['why']}",)
+
+
+def policy_lines(policy: Answer) -> Iterator[Line]:
+    """What the rules in force mean for one endpoint."""
+    facts = [f"endpoint {policy['endpoint']}", f"identity {words.identity(policy['identity'])}"]
+    facts += _telling(policy["labels"])
+    yield (f"{policy['name']}: {', '.join(fact for fact in facts if fact != policy['name'])}",)
+    yield (f"map: slot {policy['slot']}, {policy['entries']} entries",)
+    for direction in ("egress", "ingress"):
+        side = policy[direction]
+        yield ()
+        if side["enforced"]:
+            yield f"{direction}: ", VERDICTS["denied"], ", save what a rule allows"
+        else:
+            yield f"{direction}: ", VERDICTS["allowed"], ", save what a rule denies"
+        yield (f"  {side['reason']}",)
+        for rule in side["rules"]:
+            yield (f"  {rule['text']} selects {rule['why']}",)
+            for element in rule["elements"]:
+                yield (f"    {element['path']}: {element['says']}",)
+                if element["selected"] is not None:
+                    yield (f"      now {_identities(element['identities'], element['selected'])}",)
+
+
+def _identities(shown: list[Answer], number: int) -> str:
+    if not number:
+        return "nobody"
+    texts = [
+        f"{words.identity(each['id'])} ({words.labels(_telling(each['labels']))})" for each in shown[:NAMED]
+    ]
+    more = f" and {number - len(texts)} more" if number > len(texts) else ""
+    return ", ".join(texts) + more
+
+
+def _telling(labels: list[str]) -> list[str]:
+    """The network is the same for most."""
+    return [label for label in labels if not label.startswith("network:")]
 
 
 def entry(slot: int | None, shown: Answer | None) -> str:

@@ -5,7 +5,7 @@ hold both to the oracle."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from model.flow import Direction
@@ -107,7 +107,7 @@ def trace(
         return Side(Verdict.ALLOWED, reason, False, (), len(repository.rules()), entry)
     rules = repository.selecting(subject)
     view = _View(peer, packet, required(rules), network_of(rules, subject))
-    read = [_read(*one, subject, view) for one in _numbered(repository)]
+    read = [_read(*one, subject, view) for one in numbered(repository)]
     selecting = [one for one in read if one.selects]
     telling = [one for one in selecting if one.readings or packet.direction in one.rule.default_deny]
     closed = packet.direction in enforced(rules, subject, mode)
@@ -116,7 +116,7 @@ def trace(
     return Side(verdict, reason, closed, shown, len(read) - len(shown), entry)
 
 
-def _numbered(repository: Repository) -> Iterator[tuple[int, str, Rule]]:
+def numbered(repository: Repository) -> Iterator[tuple[int, str, Rule]]:
     """In the order of `repository.rules()`."""
     named = [(name, rule) for name in sorted(repository.named) for rule in repository.named[name]]
     for number, (name, rule) in enumerate([*(("", rule) for rule in repository.unnamed), *named]):
@@ -187,20 +187,30 @@ def _judge(
             for reading in rule.readings:
                 if reading.matches and reading.denies is denies:
                     return verdict, f"{rule}, {reading.path}: {reading.says}"
-    way = direction.name.lower()
+    default = default_reason(rules, closed, mode, direction)
     if closed:
-        return Verdict.DENIED, f"no rule allows it, and {_closed_by(rules, mode, direction)}"
-    if rules:
-        return Verdict.ALLOWED, f"the rules that select it leave the rest of its {way} open"
-    return Verdict.ALLOWED, f"no rule is about its {way}: all of it is allowed"
+        return Verdict.DENIED, f"no rule allows it, and {default}"
+    return Verdict.ALLOWED, default
 
 
-def _closed_by(rules: list[RuleReading], mode: Enforcement, direction: Direction) -> str:
+def default_reason(
+    rules: Sequence[RuleReading], closed: bool, mode: Enforcement, direction: Direction
+) -> str:
+    """What happens to what no rule speaks of, and why. `rules`: those that select the subject and are about this
+    direction. `closed`: whether it is denied."""
     way = direction.name.lower()
-    if mode is Enforcement.ALWAYS:
-        return f"{way} is denied by default: enforcement is `always`"
+    if not closed:
+        return (
+            f"the rules that select it leave the rest of its {way} open"
+            if rules
+            else f"no rule is about its {way}: all of it is allowed"
+        )
     closing = [rule for rule in rules if direction in rule.rule.default_deny]
-    if not closing:
-        return f"{way} is denied by default: its labels are not known yet"
-    more = f" and {len(closing) - 1} more" if len(closing) > 1 else ""
-    return f"{way} is denied by default: {closing[0]}{more} selects it"
+    if mode is Enforcement.ALWAYS:
+        why = "enforcement is `always`"
+    elif not closing:
+        why = "its labels are not known yet"
+    else:
+        more = f" and {len(closing) - 1} more select it" if closing[1:] else " selects it"
+        why = f"{closing[0]}{more}"
+    return f"{way} is denied by default: {why}"

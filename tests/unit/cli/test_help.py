@@ -30,6 +30,7 @@ ciliate policy
 ciliate policy delete
 ciliate policy get
 ciliate policy import
+ciliate policy selectors
 ciliate policy trace
 ciliate policy validate
 ciliate policy wait

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.in_force import endpoint_policy
 from cli.resolve import with_names
 from model.errors import NotFound
 from tests.unit.agent.node import Node, allow
@@ -136,3 +137,42 @@ def test_names_that_the_agent_does_not_know_are_looked_up(capsys: pytest.Capture
 def test_names_that_lead_nowhere(name: str) -> None:
     with pytest.raises(NotFound):
         with_names({"src": name, "dst": "web", "dport": "80"}, knows_addresses_only)
+
+
+def test_the_policy_of_an_endpoint(node: Node, agent: CannedAgent, ciliate: Ciliate) -> None:
+    answer = endpoint_policy(node.state, node.state.endpoints["e0"])
+    agent.on("GET", "/v1/endpoint/web/policy", answer)
+    ran = ciliate("endpoint", "get", "web", "--policy")
+    assert (ran.status, ran.err) == (0, "")
+    assert (
+        ran.out
+        == """\
+web: endpoint 1, identity 256, container:role=web
+map: slot 1, 2 entries
+
+egress: ALLOWED, save what a rule denies
+  no rule is about its egress: all of it is allowed
+
+ingress: DENIED, save what a rule allows
+  ingress is denied by default: rule 0 (to=web) selects it
+  rule 0 (to=web) selects role=web
+    ingress[0]: allow from role=client on 80/TCP
+      now 257 (container:role=client)
+"""
+    )
+
+
+def test_selectors(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on(
+        "GET",
+        "/v1/policy/selectors",
+        [
+            {"selector": "role=client", "users": 2, "identities": [1, *range(256, 281)]},
+            {"selector": "192.0.2.0/24", "users": 1, "identities": []},
+        ],
+    )
+    lines = ciliate("policy", "selectors").out.splitlines()
+    assert [line.split() for line in lines[:1]] == [["SELECTOR", "USERS", "SELECTS", "IDENTITIES"]]
+    assert lines[1].startswith("role=client   2      26       host, 256, 257, ")
+    assert lines[1].endswith(", 274 and 6 more")
+    assert lines[2].split() == ["192.0.2.0/24", "1", "0", "-"]

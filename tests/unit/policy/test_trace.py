@@ -109,7 +109,7 @@ def test_why_a_direction_denies_by_default() -> None:
         "enforcement is `never`: rules are ignored"
     )
     several = traced(rule(ingress=[{}]), rule(ingress=[{}]), rule(ingress=[{}]))
-    assert several.reason.endswith("rule 0 (name=web) and 2 more selects it")
+    assert several.reason.endswith("rule 0 (name=web) and 2 more select it")
     quiet = traced(rule(ingress=[{"fromEntities": ["host"]}], enableDefaultDeny={"ingress": False}))
     assert (quiet.verdict, quiet.reason) == (
         Verdict.ALLOWED,
