@@ -24,7 +24,8 @@ _SPOKEN = frozenset(
 
 
 def parse(body: bytes, mimetype: str) -> Any:
-    """JSON or YAML to Python: dicts, lists, texts, numbers, truth values, None. Raises InvalidInput."""
+    """JSON or YAML to Python: dicts, lists, texts, numbers, truth values, None. Several documents of one YAML stream
+    are one list of what they hold; those that hold nothing are left out. Raises InvalidInput."""
     if not body.strip():
         raise InvalidInput("the body is empty", hint="send a list of rules, as JSON or YAML")
     try:
@@ -58,11 +59,13 @@ def _json(text: str) -> Any:
 def _yaml(text: str) -> Any:
     try:
         loader = _Strict(text)
-        node = loader.get_single_node()
-        if node is None:
-            raise InvalidInput("the body is empty", hint="send a list of rules, as JSON or YAML")
-        _check(node)
-        return loader.construct_document(node)
+        nodes: list[yaml.Node] = []
+        while loader.check_node():
+            node = loader.get_node()
+            if node is not None and node.tag != f"{_CORE}null":
+                nodes.append(node)
+        _check(nodes)
+        documents = [loader.construct_document(node) for node in nodes]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -70,6 +73,12 @@ def _yaml(text: str) -> Any:
         raise InvalidInput(f"{where}{problem}", hint="not YAML") from error
     except ValueError as error:
         raise InvalidInput(str(error), hint="not YAML") from error
+    if not documents:
+        raise InvalidInput("the body is empty", hint="send a list of rules, as JSON or YAML")
+    if len(documents) == 1:
+        return documents[0]
+    lists = [document if isinstance(document, list) else [document] for document in documents]
+    return [part for listed in lists for part in listed]
 
 
 def _no_number(name: str) -> Any:
@@ -102,9 +111,9 @@ for _kind, _pattern, _first in (
     _Strict.add_implicit_resolver(f"{_CORE}{_kind}", re.compile(f"(?:{_pattern})$"), list(_first))
 
 
-def _check(root: yaml.Node) -> None:
+def _check(roots: list[yaml.Node]) -> None:
     """Every part, each time an alias leads to it: no other kinds than JSON has, no key twice, an end."""
-    parts, waiting = 0, [root]
+    parts, waiting = 0, list(roots)
     while waiting:
         node = waiting.pop()
         parts += 1

@@ -13,6 +13,7 @@ from model.identity import Reserved
 from model.labels import ANY, split_source
 from model.network import IPNetwork
 from policy.fields import each, given, inside, is_number, near, only_known, shown, text
+from policy.kubernetes import NO_NAMESPACES
 from policy.selector import (
     CidrSelector,
     Entity,
@@ -37,6 +38,14 @@ FOREIGN = {
     "directory": "no label has this source here",
 }
 """Sources of labels that Cilium knows, and that would select nothing here."""
+
+_FOREIGN_KEYS = {
+    "io.kubernetes.pod.namespace": NO_NAMESPACES,
+    "io.cilium.k8s.namespace.labels.": NO_NAMESPACES,
+    "io.cilium.k8s.policy.cluster": "the cluster is one: leave it out",
+    "io.cilium.k8s.policy.serviceaccount": "there are no service accounts here: give the containers a label",
+}
+"""How keys begin that Cilium gives to pods."""
 
 ABSENT = {
     "kube-apiserver": "no Kubernetes runs here: name its addresses in a CIDR",
@@ -105,9 +114,13 @@ def requirement(data: Any, named: Named) -> Requirement:
 def label_name(name: Any, path: str) -> tuple[str, str]:
     """`[source:]key` of a selector. One that can select nothing here is refused, not left to deny in silence."""
     prefix, colon, rest = text(name, path).partition(":")
+    source, key = (ANY, rest) if prefix == "unspec" and colon else split_source(name)
+    if source == ANY:
+        for start, hint in _FOREIGN_KEYS.items():
+            if key.removeprefix("k8s:").startswith(start):
+                raise InvalidInput(f"{shown(name)} selects nothing", path=path, hint=hint)
     if colon and prefix in FOREIGN:
         raise InvalidInput(f"{shown(name)} selects nothing", path=path, hint=FOREIGN[prefix])
-    source, key = (ANY, rest) if prefix == "unspec" and colon else split_source(name)
     if not key:
         raise InvalidInput(f"{shown(name)} has no key", path=path)
     if key not in KEYS.get(source, (key,)):

@@ -14,6 +14,7 @@ from marshmallow import ValidationError
 
 from model.errors import CiliateError, InvalidInput
 from policy.fields import under
+from policy.kubernetes import rules_in
 from policy.rule import Rule
 from policy.shape import RuleSchema
 from policy.unenforced import refuse_unenforced
@@ -25,8 +26,8 @@ _known: WeakValueDictionary[str, Rule] = WeakValueDictionary()
 
 
 def load_rules(data: object, pause: Callable[[], None] = lambda: None) -> tuple[Rule, ...]:
-    """A list of rules, or one rule. Raises InvalidInput or Unsupported with the path of the first wrong field.
-    `pause` is called between rules."""
+    """A list of rules, or one; and where a rule could stand, a Kubernetes object that holds some. Raises InvalidInput
+    or Unsupported with the path of the first wrong field. `pause` is called between rules."""
     documents = [data] if isinstance(data, Mapping) else data
     if not isinstance(documents, Sequence) or isinstance(documents, str | bytes):
         raise InvalidInput(
@@ -34,8 +35,9 @@ def load_rules(data: object, pause: Callable[[], None] = lambda: None) -> tuple[
         )
     rules = []
     for number, document in enumerate(documents):
-        rules.append(_load(document, f"rules[{number}]"))
-        pause()
+        for path, rule in rules_in(document, f"rules[{number}]"):
+            rules.append(_load(rule, path))
+            pause()
     return tuple(rules)
 
 
@@ -64,12 +66,6 @@ def _document(data: Any, path: str) -> str:
 
 def _made(document: str, path: str) -> Rule:
     data = json.loads(document)
-    if isinstance(data, Mapping) and "apiVersion" in data:
-        raise InvalidInput(
-            "a Kubernetes object, not a rule",
-            path=f"{path}.apiVersion",
-            hint="give what stands under spec (or each element of specs), without apiVersion, kind and metadata",
-        )
     try:
         rule: Rule = _RULE.load(data)
     except ValidationError as error:

@@ -88,7 +88,8 @@ def test_what_readers_of_yaml_disagree_about_is_a_text(text: str) -> None:
         (b"[" * 100_000, "nested too deeply"),
         (b"- " * 100_000, "nested too deeply"),
         (b"a: [", "line 1"),
-        (b"---\na: 1\n---\nb: 2\n", "line 3"),
+        (b"---\na: 1\n---\nb: 2\nb: 3\n", "line 5"),
+        (b"---\n---\n# nothing\n...\n", "the body is empty"),
         (b"? [a]\n: b", "a key is a text"),
         (b"- !!binary aGk=", "'binary' is no kind"),
         (b"- !!set {a}", "'set' is no kind"),
@@ -102,6 +103,37 @@ def test_what_readers_of_yaml_disagree_about_is_a_text(text: str) -> None:
 def test_nothing_is_guessed(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
         parse(body, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"a: 1\n---\nb: 2\n", [{"a": 1}, {"b": 2}]),
+        (b"---\n- a: 1\n- b: 2\n---\nc: 3\n", [{"a": 1}, {"b": 2}, {"c": 3}]),
+        (b"# who\n---\na: 1\n---\n", {"a": 1}),
+        (b"---\n- 1\n---\n---\n", [1]),
+    ],
+)
+def test_several_documents_are_one_list(text: bytes, found: object) -> None:
+    assert parse(text, YAML) == found
+
+
+def test_many_documents_have_one_end() -> None:
+    document = (
+        b"- &a [x, x, x, x, x, x, x, x, x]\n- &b [*a, *a, *a, *a, *a, *a]\n- ["
+        + b", ".join([b"*b"] * 1000)
+        + b"]\n"
+    )
+    parse(document, YAML)
+    with pytest.raises(InvalidInput, match="aliases"):
+        parse(b"---\n".join([document] * 20), YAML)
+
+
+def test_merging_does_not_multiply_without_end() -> None:
+    lines = [b"- &a0 {" + b", ".join(b"k%d: 1" % key for key in range(50)) + b"}"]
+    lines += [b"- &a%d {<<: [%s]}" % (n + 1, b", ".join([b"*a%d" % n] * 9)) for n in range(12)]
+    with pytest.raises(InvalidInput, match="aliases"):
+        parse(b"\n".join(lines), YAML)
 
 
 def test_a_page_of_aliases_does_not_become_terabytes() -> None:

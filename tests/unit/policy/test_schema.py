@@ -447,7 +447,6 @@ def test_empty_l7_rules_say_nothing() -> None:
         ("text", "list of objects"),
         (None, "list of objects"),
         (7, "list of objects"),
-        ({"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "spec": {}}, "under spec"),
         ([ingress({}, description=datetime.date(2024, 1, 1))], "quotes"),
         ([ingress({}, description=float("nan"))], "JSON"),
         ([ingress({}, description={1, 2})], "JSON"),

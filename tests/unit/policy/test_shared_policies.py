@@ -149,7 +149,7 @@ REFUSED: dict[str, tuple[type[CiliateError], str, str]] = {
     "l3_match-expressions_or-statement": (
         InvalidInput,
         "rules[0].ingress[0].fromEndpoints[0].matchExpressions[0].key",
-        "there is no Kubernetes here: write container:KEY",
+        "there are no namespaces here: write network:id",
     ),
     "l4_l4_sni": (Unsupported, "rules[0].egress[0].toPorts[0].serverNames", NOT_ENFORCED_YET),
     "l7_dns_dns": (Unsupported, "rules[0].egress[0].toPorts[0].rules", NOT_ENFORCED_YET),
@@ -178,6 +178,18 @@ def test_a_file_means_what_its_author_meant(name: str) -> None:
         entries = map_state(policy, Selections().with_identities({256: peer}).select)
         judged = decide(entries, 256, direction, protocol, port).allowed
         assert (said, judged) == (expected, expected is YES), (subject, direction, peer, protocol, port)
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_a_file_means_the_same_as_a_kubernetes_object(name: str) -> None:
+    rules = read(name)
+    document = {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {"name": "n"},
+        "specs": rules,
+    }
+    assert load_rules(document) == load_rules([rule | {"labels": rule["labels"]} for rule in rules])
 
 
 @pytest.mark.parametrize("name", REFUSED)
