@@ -33,33 +33,46 @@ class Forward:
     port: int
 
 
+Element = tuple[str, str]
+"""The name of a set or map, and what stands in it."""
+
+
 def ruleset(subnets: Iterable[Subnet], forwards: Iterable[Forward], *, masquerade: bool) -> str:
     """The whole table, replacing whatever is there. PURE."""
     return "\n".join([f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{",
                       *_declarations(list(subnets), list(forwards)), *_chains(masquerade), "}", ""])  # fmt: skip
 
 
-def additions(forwards: Iterable[Forward]) -> str:
-    """PURE."""
-    return "".join(
-        f"add element {TABLE} {name} {{ {element} }}\n"
-        for forward in forwards
-        for name, element in _elements(forward)
-    )
+class Needed:
+    """Elements of the table by how many owners need each, so that what one owner changes costs what it has, however
+    many there are. PURE."""
+
+    def __init__(self) -> None:
+        self._owners: dict[Element, int] = {}
+
+    def change(self, before: Iterable[Forward], after: Iterable[Forward]) -> str:
+        """One owner's forwards, replaced; what to tell nft. What others still need stays."""
+        old, new = _elements_of(before), _elements_of(after)
+        for element in new:
+            self._owners[element] = self._owners.get(element, 0) + 1
+        gone = []
+        for element in old:
+            self._owners[element] -= 1
+            if not self._owners[element]:
+                del self._owners[element]
+                gone.append(element)
+        return _told("delete", gone) + _told("add", [element for element in new if element not in old])
 
 
-def removals(forwards: Iterable[Forward], remaining: Iterable[Forward]) -> str:
-    """What `remaining` still needs stays. PURE."""
-    needed = {pair for forward in remaining for pair in _elements(forward)}
-    gone = dict.fromkeys(pair for forward in forwards for pair in _elements(forward))
-    return "".join(
-        f"delete element {TABLE} {name} {{ {element} }}\n"
-        for name, element in gone
-        if (name, element) not in needed
-    )
+def _told(verb: str, elements: Iterable[Element]) -> str:
+    return "".join(f"{verb} element {TABLE} {name} {{ {element} }}\n" for name, element in elements)
 
 
-def _elements(forward: Forward) -> Iterator[tuple[str, str]]:
+def _elements_of(forwards: Iterable[Forward]) -> dict[Element, None]:
+    return dict.fromkeys(element for forward in forwards for element in _elements(forward))
+
+
+def _elements(forward: Forward) -> Iterator[Element]:
     version = forward.target.version
     key, target = f"{forward.protocol} . {forward.host_port}", f"{forward.target} . {forward.port}"
     if forward.host_ip.is_unspecified:
@@ -127,13 +140,16 @@ class Nft:
         self._lock = threading.Lock()
         self._subnets: tuple[Subnet, ...] = ()
         self._forwards: dict[str, tuple[Forward, ...]] = {}
+        self._needed = Needed()
         self._made = False
 
     def start(self, subnets: Iterable[Subnet], forwards: Mapping[str, Sequence[Forward]]) -> None:
         """Replace the table by exactly this. Without any network there is no table."""
         with self._lock:
             self._subnets = tuple(subnets)
-            self._forwards = {owner: tuple(of_owner) for owner, of_owner in forwards.items()}
+            self._forwards, self._needed = {}, Needed()
+            for owner, of_owner in forwards.items():
+                self._hold(owner, of_owner)
             self._rebuild()
 
     def set_subnets(self, subnets: Iterable[Subnet]) -> None:
@@ -150,11 +166,8 @@ class Nft:
     def publish(self, owner: str, forwards: Sequence[Forward]) -> None:
         """All forwards of an owner, in place of those it had."""
         with self._lock:
-            before = self._forwards.pop(owner, ())
-            others = [forward for of_owner in self._forwards.values() for forward in of_owner]
-            text = removals(before, [*others, *forwards]) + additions(set(forwards) - set(before))
-            if forwards:
-                self._forwards[owner] = tuple(forwards)
+            before = self._forwards.get(owner, ())
+            text = self._hold(owner, forwards)
             if not text:
                 return
             try:
@@ -164,9 +177,7 @@ class Nft:
                 try:
                     self._rebuild()
                 except Unavailable:
-                    self._forwards.pop(owner, None)
-                    if before:
-                        self._forwards[owner] = before
+                    self._hold(owner, before)
                     raise
 
     def revoke(self, owner: str) -> None:
@@ -180,6 +191,12 @@ class Nft:
                 return False
             self._rebuild()
             return True
+
+    def _hold(self, owner: str, forwards: Sequence[Forward]) -> str:
+        text = self._needed.change(self._forwards.pop(owner, ()), forwards)
+        if forwards:
+            self._forwards[owner] = tuple(forwards)
+        return text
 
     def _rebuild(self) -> None:
         if self._subnets:

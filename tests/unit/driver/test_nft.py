@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
-from driver.nft import Forward, additions, removals, ruleset
+from driver.nft import Forward, Needed, ruleset
 from model.network import Subnet
 
 SUBNETS = [
@@ -41,17 +41,32 @@ def test_empty_sets_are_declared_without_elements() -> None:
     assert "elements" not in ruleset([], [], masquerade=True)
 
 
+ADDED = """\
+add element inet ciliate published4 { tcp . 8080 : 10.200.0.2 . 80 }
+add element inet ciliate self4 { 10.200.0.2 . 10.200.0.2 }
+"""
+
+
 def test_a_port_is_added_with_its_way_back_to_the_same_container() -> None:
-    assert additions([ANY]).splitlines() == [
-        "add element inet ciliate published4 { tcp . 8080 : 10.200.0.2 . 80 }",
-        "add element inet ciliate self4 { 10.200.0.2 . 10.200.0.2 }",
-    ]
+    assert Needed().change([], [ANY]) == ADDED
+    assert Needed().change([], [ANY, ANY]) == ADDED, "named twice it is one"
+
+
+def test_a_port_goes_as_it_came() -> None:
+    needed = Needed()
+    needed.change([], [ANY])
+    assert needed.change([ANY], []) == ADDED.replace("add", "delete")
+    assert needed.change([], []) == ""
+    assert needed.change([], [ANY]) == ADDED
 
 
 def test_what_others_still_need_stays() -> None:
-    assert (
-        removals([ANY, ONE], [ONE])
-        == "delete element inet ciliate published4 { tcp . 8080 : 10.200.0.2 . 80 }\n"
-    )
-    assert removals([ANY], [ANY]) == ""
-    assert len(removals([ANY, ONE], []).splitlines()) == 3
+    gone = "delete element inet ciliate published4 { tcp . 8080 : 10.200.0.2 . 80 }\n"
+    needed = Needed()
+    needed.change([], [ANY])
+    needed.change([], [ONE])
+    assert needed.change([ANY], []) == gone, "the way back is the other's too"
+    needed = Needed()
+    needed.change([], [ANY, ONE])
+    assert needed.change([ANY, ONE], [ONE]) == gone
+    assert needed.change([ONE], [ONE]) == ""
