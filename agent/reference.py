@@ -1,5 +1,5 @@
-"""`python -m agent.reference`: writes docs/reference/settings.md and rest.md from the settings' table and from the
-API's own description."""
+"""`python -m agent.reference`: writes docs/reference/settings.md, rest.md and policy.md from the settings' table, the
+API's own description, and the table of the rule language."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from agent.api import description
 from agent.app import LARGEST_BODY
 from agent.settings import SETTINGS, Setting
+from policy.language import LANGUAGE
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -60,6 +61,28 @@ about, and what to do; the last two may be empty. A parameter that does not exis
 | 503 | something does not answer in time, or is busy: try again |
 | 507 | something is full |
 """
+
+
+POLICY_HEAD = """# The rule language
+
+Made from `policy/language.py` by `make docs`. How rules work and how to write them is in
+[the guide](../guide/policy.md).
+
+The language is Cilium's (v1.9, and what came after). Every field is read strictly: an error names the field by its path
+and says what to do, and a field that does not exist is one. `null` is the same as absent; empty is not. What is not
+enforced yet is read as strictly, and then the whole rule is refused with the reason below: a rule is never enforced in
+part.
+"""
+
+
+def policy_reference() -> str:
+    parts = [POLICY_HEAD]
+    for part in LANGUAGE:
+        parts.append(
+            f"\n## {part.name[0].upper()}{part.name[1:]}\n\n| field | meaning | state |\n|---|---|---|\n"
+        )
+        parts += [_row(f"`{field}`", meaning, state) for field, meaning, state in part.rows()]
+    return "".join(parts)
 
 
 def settings_reference() -> str:
@@ -148,7 +171,7 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |\n"
 
 
-PAGES = {"settings.md": settings_reference, "rest.md": rest_reference}
+PAGES = {"settings.md": settings_reference, "rest.md": rest_reference, "policy.md": policy_reference}
 
 
 def main() -> None:

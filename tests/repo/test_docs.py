@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.documents import parse
 from model.flow import DropReason
+from policy.schema import load_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -18,6 +20,16 @@ def test_every_reason_of_a_drop_is_explained_and_no_other() -> None:
     table = page[page.index("| reason |") : page.index("## It cannot be reached")]
     explained = set(re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)) - {"reason", "---"}
     assert explained == {reason.text for reason in DropReason if reason is not DropReason.NONE}
+
+
+RULES = re.findall(
+    r"^```yaml\n(.*?)^```", (ROOT / "docs/guide/policy.md").read_text(), re.MULTILINE | re.DOTALL
+)
+
+
+@pytest.mark.parametrize("text", RULES, ids=range(len(RULES)))
+def test_every_rule_in_the_guide_is_taken(text: str) -> None:
+    assert load_rules(parse(text.encode(), "application/yaml"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
