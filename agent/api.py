@@ -260,6 +260,26 @@ def _policy(system: Current) -> Blueprint:
             """Delete the rules of this name. May be repeated."""
             return system().rules.delete_named(name, query["wait"])
 
+    @blueprint.route("/policy/check")
+    class Check(MethodView):
+        @asking(schema.CheckQuerySchema)
+        @blueprint.doc(requestBody=RULES)
+        @blueprint.response(200, schema.CheckSchema)
+        def post(self, query: Text) -> Text:
+            """What would these rules change?
+
+            They are taken as `PUT /policy` would take them, or with `name` as the set of that name; nothing is stored.
+            Told are endpoints that would begin or cease to deny what no rule allows, and who could newly reach whom,
+            or no more, where both ends and their networks are heard.
+            """
+            return system().rules.check(
+                request.get_data(),
+                request.mimetype,
+                replace=query["replace_with_labels"],
+                name=query["name"],
+                limit=query["limit"],
+            )
+
     @blueprint.route("/policy/selectors")
     class Selectors(MethodView):
         @blueprint.response(200, schema.SelectorSchema(many=True))

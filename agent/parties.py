@@ -192,6 +192,11 @@ def _settled(state: State, party: Party, others: Network | None) -> Party:
     )
 
 
+def end_of(state: State, number: int, labels: Labels) -> End:
+    """Where an identity is."""
+    return End(number, _network_of(state, labels))
+
+
 def _known(state: State, given: str, name: str, number: int, labels: Labels) -> Party:
     return Party(given, name, number, labels, None, _network_of(state, labels))
 

@@ -126,6 +126,26 @@ class Rules:
         shown = self._revision
         return {**trace_view(self._loop.state, source, destination, dport, full=full), "revision": shown}
 
+    def check(
+        self, body: bytes, mimetype: str, *, replace: Sequence[str], name: str, limit: int
+    ) -> dict[str, Any]:
+        """What a `put` of these, or with a name a `put_named`, would change for the rules in force. Raises Exhausted
+        where they would be refused for want of room."""
+        from agent.draft import draft_view  # rarely wanted
+
+        rules, doomed = load_rules(parse(body, mimetype), self._give_way), Labels.parse(replace)
+        shown, state = self._revision, self._loop.state
+        if name:
+            _check_name(name)
+            draft = state.repository.set_named(name, rules)
+        elif replace:
+            draft = state.repository.replace_with_labels(doomed, rules)
+        else:
+            draft = state.repository.add(rules)
+        resolution = resolve_all(state, draft, self._give_way)
+        self._room.check(state, resolution)
+        return {**draft_view(state, resolution, limit, self._give_way), "revision": shown}
+
     def put(
         self, body: bytes, mimetype: str, *, replace: Sequence[str], wait: float, dry_run: bool
     ) -> dict[str, Any]:

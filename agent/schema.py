@@ -356,6 +356,66 @@ class TraceSchema(_Answer):
     revision = fields.Integer(metadata={"description": "of the rules that were read"})
 
 
+class CheckQuerySchema(_Question):
+    replace_with_labels = fields.List(
+        fields.String(),
+        data_key="replace-with-labels",
+        load_default=list,
+        metadata={"description": "the draft would replace the rules with all of these labels"},
+    )
+    name = fields.String(load_default="", metadata={"description": "the draft would be the set of this name"})
+    limit = fields.Integer(
+        load_default=100,
+        validate=validate.Range(min=1, max=10_000),
+        metadata={"description": "how much of each list is answered"},
+    )
+
+
+class RuleCountSchema(_Answer):
+    before = fields.Integer()
+    after = fields.Integer()
+
+
+class NewlyEnforcedSchema(_Answer):
+    endpoint = fields.Integer()
+    name = fields.String(metadata={"description": "of the container"})
+    direction = fields.String()
+    enforced = fields.Boolean(
+        metadata={"description": "true: what no rule allows would be denied from now on; false: no more"}
+    )
+
+
+class ChangeSchema(_Answer):
+    change = fields.String(
+        validate=validate.OneOf(["denied", "allowed"]), metadata={"description": "what would newly be so"}
+    )
+    direction = fields.String(metadata={"description": "of the subjects' rules, which make the difference"})
+    services = fields.String(metadata={"description": "ports and protocols, in words"})
+    subjects = fields.List(fields.Nested(IdentitySchema), metadata={"description": "the first 10"})
+    subjects_total = fields.Integer()
+    peers = fields.List(fields.Nested(IdentitySchema), metadata={"description": "the first 10"})
+    peers_total = fields.Integer()
+
+
+class CheckSchema(_Answer):
+    rules = fields.Nested(RuleCountSchema)
+    enforcement = fields.List(
+        fields.Nested(NewlyEnforcedSchema), metadata={"description": "endpoints whose default would change"}
+    )
+    enforcement_total = fields.Integer()
+    changes = fields.List(
+        fields.Nested(ChangeSchema), metadata={"description": "between identities that this node knows"}
+    )
+    changes_total = fields.Integer()
+    pairs_denied = fields.Integer(
+        metadata={"description": "ordered pairs of identities between which something is newly denied"}
+    )
+    pairs_allowed = fields.Integer(metadata={"description": "likewise, allowed"})
+    revision = fields.Integer(
+        metadata={"description": "of the rules in force that the draft was held against"}
+    )
+
+
 class SelectorSchema(_Answer):
     selector = fields.String(metadata={"description": "in words"})
     users = fields.Integer(metadata={"description": "identities of this node's endpoints whose rules use it"})

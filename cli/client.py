@@ -69,6 +69,9 @@ class Service:
     def put(self, path: str, body: object, query: Query | None = None, *, wait: float = 0.0) -> Any:
         return self._json("PUT", path, query, body, self.timeout + wait)
 
+    def post(self, path: str, query: Query | None = None, body: object = None) -> Any:
+        return self._json("POST", path, query, body, self.timeout)
+
     def patch(self, path: str, body: object) -> Any:
         return self._json("PATCH", path, None, body, self.timeout)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ from cli import questions
 from cli import rules as wording
 from cli.client import Places, Query
 from cli.output import output_option, print_table, show
-from model.errors import CiliateError
+from cli.sources import source_argument, wait_option, with_file
 
 COLUMNS = ("#", "SELECTS", "LABELS", "SAYS")
 
@@ -23,17 +22,6 @@ def command() -> None:
     A direction of an endpoint that any rule selects denies what no rule allows; a deny rule wins over every
     allow.
     """
-
-
-source_argument = click.argument("source", metavar="FILE|DIR|-")
-
-wait_option = click.option(
-    "--wait",
-    metavar="SECONDS",
-    type=click.FloatRange(0, 300),
-    default=0.0,
-    help="Return only when it is in force on this host; fail after so many seconds.",
-)
 
 
 def _rows(rules: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
@@ -50,15 +38,6 @@ def _rows(rules: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
             rows.append((*head, line))
             head = ("", "", "")
     return rows
-
-
-def _with_file(call: Callable[[], Any], locate: Callable[[str], str]) -> Any:
-    """An error of the API's names a rule by number; the user knows it by file."""
-    try:
-        return call()
-    except CiliateError as error:
-        error.path = locate(error.path)
-        raise
 
 
 def _tell(output: str | None, answer: Any, count: int, what: str) -> None:
@@ -93,7 +72,7 @@ def import_(
 
     given = read(source)
     query: Query = {"replace-with-labels": replace_with_labels, "wait": wait}
-    answer = _with_file(
+    answer = with_file(
         lambda: places.agent().put("policy", given.rules, query, wait=wait),
         given.locate,
     )
@@ -112,7 +91,7 @@ def validate(places: Places, source: str, output: str | None) -> None:
     from cli.documents import read
 
     given = read(source)
-    answer = _with_file(
+    answer = with_file(
         lambda: places.agent().put("policy", given.rules, {"dry-run": "true"}),
         given.locate,
     )
@@ -178,5 +157,5 @@ def wait(places: Places, revision: int, timeout: float) -> None:
     click.echo(f"revision {answer['revision']} is in force")
 
 
-for question in (questions.trace, questions.selectors):
+for question in (questions.trace, questions.check, questions.selectors):
     command.add_command(question)

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from cli import words
-from cli.client import Places
-from cli.output import output_option, print_lines, print_table, show
+from cli.client import Places, Query
+from cli.output import output_option, print_lines, print_table, printable, show
+from cli.sources import source_argument, with_file
 
 MOST = 20
 """Identities that are listed of one selector; -o json has them all."""
@@ -76,3 +77,61 @@ def selectors(places: Places, output: str | None) -> None:
             ("SELECTOR", "USERS", "SELECTS", "IDENTITIES"), map(row, found), empty="no rule selects peers"
         ),
     )
+
+
+@click.command()
+@source_argument
+@click.option(
+    "--replace-with-labels",
+    metavar="LABEL",
+    multiple=True,
+    help="As if imported with this option; repeat it for several.",
+)
+@click.option("--name", metavar="NAME", default="", help="As if it were the named set of this name.")
+@click.option(
+    "--limit",
+    metavar="NUMBER",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="How much of each list is shown.",
+)
+@output_option
+@click.pass_obj
+def check(
+    places: Places,
+    source: str,
+    replace_with_labels: tuple[str, ...],
+    name: str,
+    limit: int,
+    output: str | None,
+) -> None:
+    """What a draft of rules would change.
+
+    Rules of a FILE, of all files of a DIR, or of stdin (-), as if they were imported now; nothing is stored. Told
+    are the endpoints that would begin or cease to deny by default, and which labels would newly be denied or
+    allowed what, where both ends are heard.
+
+    \b
+    ciliate policy check web.yaml --replace-with-labels name=web
+    ciliate policy check policies/web.yaml --name web
+    """
+    from cli import draft
+    from cli.documents import read
+
+    given = read(source)
+    query: Query = {"replace-with-labels": replace_with_labels, "name": name, "limit": limit}
+    answer = with_file(
+        lambda: places.agent(timeout=60.0).post("policy/check", query, given.rules), given.locate
+    )
+
+    def readable() -> None:
+        for line in draft.summary(answer):
+            click.echo(printable(line))
+        if answer["changes"]:
+            click.echo()
+            print_table(draft.COLUMNS, draft.rows(answer), empty="")
+        for line in draft.rest(answer):
+            click.echo(line)
+
+    show(output, answer, readable)

@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_PUT = do_PATCH = do_DELETE = _answer
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _answer
 
     def address_string(self) -> str:
         return "unix"

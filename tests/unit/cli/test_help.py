@@ -27,6 +27,7 @@ ciliate identity list
 ciliate ip
 ciliate ip list
 ciliate policy
+ciliate policy check
 ciliate policy delete
 ciliate policy get
 ciliate policy import

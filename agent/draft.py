@@ -1,0 +1,117 @@
+"""PURE. What a draft of rules would change on this node, told before it is stored. Shapes are those of
+agent/schema.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from agent.parties import end_of
+from agent.resolution import Resolution
+from agent.state import State
+from agent.views import View, identity
+from model.flow import Direction
+from model.identity import Reserved
+from policy.areas import Areas
+from policy.differences import Change, areas_of, differences
+from policy.separation import separation
+
+NAMED = 10
+"""Identities that are named of many."""
+
+_ABSENT = {Reserved.WORLD, Reserved.HEALTH, Reserved.REMOTE_NODE, Reserved.INIT}
+"""No packet comes from these: the world is known by family, and the others are not here yet; or, as from init, none
+passes, unless an endpoint has it and so has rules."""
+
+
+def draft_view(
+    state: State, resolution: Resolution, limit: int, pause: Callable[[], None] = lambda: None
+) -> View:
+    """`resolution`: of the rules as they would be, for this state. `limit`: of each list."""
+    before = {number: subject.policy for number, subject in state.subjects.items()}
+    after = resolution.policies
+    wanted = {selector for policy in before.values() for selector in policy.selectors}
+    selections = resolution.selections.keeping(wanted)
+    known = selections.identities
+    ends = {number: end_of(state, number, labels) for number, labels in known.items()}
+    areas = areas_of(before, after)
+    changes = differences(
+        before,
+        after,
+        [number for number in known if number not in _ABSENT or number in before],
+        selections.select,
+        lambda sender, receiver: not separation(ends[sender], ends[receiver]),
+        areas,
+        pause,
+    )
+    rows, pairs = _rows(changes)
+    enforced = list(_enforced(state, resolution))
+
+    def shown(number: int) -> View:
+        return identity(number, known[number])
+
+    return {
+        "rules": {"before": len(state.repository.rules()), "after": len(resolution.repository.rules())},
+        "enforcement": enforced[:limit],
+        "enforcement_total": len(enforced),
+        "changes": [_row(row, areas, shown) for row in rows[:limit]],
+        "changes_total": len(rows),
+        "pairs_denied": pairs[True],
+        "pairs_allowed": pairs[False],
+    }
+
+
+def _enforced(state: State, resolution: Resolution) -> Iterable[View]:
+    """Endpoints for which a direction denies by default from now on, or no more."""
+    for endpoint in sorted(state.endpoints.values(), key=lambda endpoint: endpoint.id):
+        subject = state.subjects.get(endpoint.identity)
+        if subject is None or not endpoint.ifindex:
+            continue
+        now = resolution.policies[endpoint.identity].enforced
+        for direction in Direction:
+            if (direction in now) != (direction in subject.policy.enforced):
+                yield {
+                    "endpoint": endpoint.id,
+                    "name": endpoint.container_name,
+                    "direction": direction.name.lower(),
+                    "enforced": direction in now,
+                }
+
+
+Row = tuple[Change, list[int], list[int]]
+"""One of the changes, and all subjects and peers for which it is the same."""
+
+
+def _rows(changes: Iterable[list[Change]]) -> tuple[list[Row], dict[bool, int]]:
+    """What is denied comes first, then what many are affected by. And how many ordered pairs are."""
+    by_subject: dict[tuple[bool, Direction, int, int], tuple[Change, list[int]]] = {}
+    pairs = {True: 0, False: 0}
+    for found in changes:
+        for denied in {change.denied for change in found}:
+            pairs[denied] += 1
+        for change in found:
+            key = (change.denied, change.direction, change.areas, change.subject)
+            by_subject.setdefault(key, (change, []))[1].append(change.peer)
+    alike: dict[tuple[bool, Direction, int, tuple[int, ...]], Row] = {}
+    for (denied, direction, where, subject), (change, peers) in by_subject.items():
+        peers.sort()
+        row = alike.setdefault((denied, direction, where, tuple(peers)), (change, [], peers))
+        row[1].append(subject)
+    rows = sorted(
+        alike.values(), key=lambda row: (not row[0].denied, -len(row[1]) * len(row[2]), sorted(row[1]))
+    )
+    return rows, pairs
+
+
+def _row(row: Row, areas: Areas, shown: Callable[[int], View]) -> View:
+    change, subjects, peers = row
+    members: dict[str, Any] = {}
+    for name, numbers in (("subjects", subjects), ("peers", peers)):
+        members[name] = [shown(number) for number in sorted(numbers)[:NAMED]]
+        members[f"{name}_total"] = len(numbers)
+    return {
+        "change": "denied" if change.denied else "allowed",
+        "direction": change.direction.name.lower(),
+        "services": areas.text(change.areas),
+        **members,
+    }

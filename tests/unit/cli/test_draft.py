@@ -1,0 +1,110 @@
+"""`ciliate policy check`: what a draft would change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.conftest import CannedAgent, Ciliate
+
+
+def party(number: int, *labels: str) -> dict[str, Any]:
+    return {"id": number, "labels": list(labels)}
+
+
+WEB = party(256, "container:role=web", "network:id=n")
+PREFIX = party(1 << 24, "cidr:192.0.2.0/24", "reserved:world", "reserved:world-ipv4")
+
+ANSWER: dict[str, Any] = {
+    "rules": {"before": 1, "after": 2},
+    "enforcement": [
+        {"endpoint": 3, "name": "db", "direction": "ingress", "enforced": True},
+        {"endpoint": 4, "name": "", "direction": "egress", "enforced": False},
+    ],
+    "enforcement_total": 2,
+    "changes": [
+        {
+            "change": "denied",
+            "direction": "ingress",
+            "services": "everything but 80/TCP",
+            "subjects": [WEB],
+            "subjects_total": 1,
+            "peers": [party(1, "reserved:host"), PREFIX],
+            "peers_total": 12,
+        },
+        {
+            "change": "allowed",
+            "direction": "egress",
+            "services": "53/UDP",
+            "subjects": [party(257, "network:id=n")],
+            "subjects_total": 1,
+            "peers": [party(9, "reserved:world", "reserved:world-ipv4")],
+            "peers_total": 1,
+        },
+    ],
+    "changes_total": 5,
+    "pairs_denied": 12,
+    "pairs_allowed": 1,
+    "revision": 7,
+}
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> str:
+    path = tmp_path / "draft.yaml"
+    path.write_text("endpointSelector: {}\ningress: [{}]\n")
+    return str(path)
+
+
+def test_what_changes(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:
+    agent.on("POST", "/v1/policy/check", ANSWER)
+    ran = ciliate("policy", "check", draft, "--replace-with-labels", "a=b", "--limit", "2")
+    assert (ran.status, ran.err) == (0, "")
+    assert (
+        ran.out
+        == """\
+1 rule in force, 2 with the draft
+12 pairs of identities would newly be denied something
+1 pair of identities would newly be allowed something
+db (endpoint 3): ingress denies by default from then on
+endpoint 4: egress no longer denies by default
+
+NEWLY    RULES OF            DIRECTION  ON                     FROM OR TO
+DENIED   container:role=web  ingress    everything but 80/TCP  from host, 192.0.2.0/24 and 10 more
+ALLOWED  identity 257        egress     53/UDP                 to world-ipv4
+... 3 more changes, which --limit shows
+"""
+    )
+    assert agent.requests == [
+        (
+            "POST",
+            "/v1/policy/check",
+            {"replace-with-labels": ["a=b"], "limit": ["2"]},
+            [{"endpointSelector": {}, "ingress": [{}]}],
+        )
+    ]
+
+
+def test_nothing_changes(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:
+    nothing = {
+        "enforcement": [], "enforcement_total": 0, "changes": [], "changes_total": 0,
+        "pairs_denied": 0, "pairs_allowed": 0,
+    }  # fmt: skip
+    agent.on("POST", "/v1/policy/check", ANSWER | nothing)
+    assert ciliate("policy", "check", draft).out == (
+        "1 rule in force, 2 with the draft\nnothing changes for the endpoints of this host\n"
+    )
+
+
+def test_json(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:
+    agent.on("POST", "/v1/policy/check", ANSWER)
+    assert json.loads(ciliate("policy", "check", draft, "-o", "json").out) == ANSWER
+
+
+def test_a_wrong_rule_is_named_by_its_file(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:
+    agent.on("POST", "/v1/policy/check", {"error": "no", "path": "rules[0].ingress", "hint": ""}, 400)
+    ran = ciliate("policy", "check", draft)
+    assert (ran.status, ran.err) == (1, f"error: {draft}: ingress: no\n")
