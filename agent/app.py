@@ -138,6 +138,7 @@ class _Api(Api):  # type: ignore[misc]
 def rest_app() -> tuple[Flask, Api]:
     """An empty REST application with the one error handler; blueprints are registered by the caller."""
     app = Flask("ciliate")
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # fields in the order of their schemas
     app.url_map.merge_slashes = False  # a redirect is no answer to a mistyped path
     app.config.update(
         API_TITLE="ciliate",

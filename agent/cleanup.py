@@ -35,7 +35,7 @@ def main(*, force: bool) -> int:
     try:
         print(clean(from_environment(), force=force))
     except (CiliateError, OSError) as error:
-        print(getattr(error, "message", error), file=sys.stderr)
+        print(f"error: {getattr(error, 'message', error)}", file=sys.stderr)
         if hint := getattr(error, "hint", ""):
             print(f"hint: {hint}", file=sys.stderr)
         return 1

@@ -35,6 +35,8 @@ def text(name: str, value: Any) -> str:
     """Identities by name where they have one; nothing is `-`."""
     if name.rpartition(".")[2].endswith("identity") and isinstance(value, int):
         return words.identity(value)
+    if name == "peer":
+        return words.identity(value) if value else "any"
     if isinstance(value, bool):
         return words.yes(value)
     if isinstance(value, list):

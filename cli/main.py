@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
@@ -44,6 +45,16 @@ class LazyGroup(click.Group):
         command: click.Command = import_module(COMMANDS[name]).command
         return command
 
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's own groups do for the commands they hold, it names the nearest one."""
+        word = arguments[0]
+        near = [] if word in COMMANDS else get_close_matches(word, COMMANDS, n=1)
+        if near:
+            context.fail(f"No such command {word!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(context, arguments)
+
 
 @click.group(
     cls=LazyGroup,
@@ -76,6 +87,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line; returns the exit status."""
     try:
         result = root.main(arguments, prog_name="ciliate", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "ciliate"
         _complain(error.format_message(), f"see `{place} --help`")

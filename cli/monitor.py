@@ -138,9 +138,13 @@ def command(
         query["last"] = last
     if since is not None:
         query["since"] = since
+    shown = False
     for raw in places.observer().lines("flows", query):
         click.echo(raw.decode().rstrip("\n") if output else line(json.loads(raw)))
+        shown = True
     if follow:
         click.echo("ciliate-observe has ended; it starts again by itself, and so may you", err=True)
         return 1
+    if not shown:
+        click.echo("no such flows", err=True)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ class Cell:
     text: str
     style: str = ""
 
+
+_LONG_ID = re.compile(r"\A(network:id=[0-9a-f]{12})[0-9a-f]{52}\Z")
 
 GOOD, WAITING, BAD = "green", "yellow", "bold red"
 
@@ -43,7 +46,8 @@ def identity(number: int) -> str:
 
 
 def labels(texts: Sequence[str]) -> str:
-    return " ".join(texts)
+    """In a table; of a network's long id the beginning, as Docker shows it."""
+    return " ".join(_LONG_ID.sub(r"\1…", text) for text in texts)
 
 
 def yes(value: bool) -> str:

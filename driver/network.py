@@ -331,7 +331,7 @@ class Networks:
     def refused(self) -> dict[str, str]:
         """By Docker's id of the endpoint: why it is denied everything although its labels are known."""
         waiting = {endpoint.docker_id for endpoint in self.waiting()}
-        return {number: reason for number, reason in self._refused.items() if number in waiting}
+        return {number: reason for number, reason in list(self._refused.items()) if number in waiting}
 
     def set_labels(self, endpoint_id: str, labels: Labels | None) -> None:
         """Labels that replace what the container says; None goes back to the container's own. Raises NotFound,

@@ -22,6 +22,13 @@ def test_identities(agent: CannedAgent, ciliate: Ciliate) -> None:
     )
 
 
+def test_a_long_id_of_a_network_is_cut_as_docker_does(agent: CannedAgent, ciliate: Ciliate) -> None:
+    label = f"network:id={'0123456789abcdef' * 4}"
+    agent.on("GET", "/v1/identity", [{"id": 1001, "labels": ["app=web", label]}])
+    assert ciliate("identity", "list").out.endswith("1001  app=web network:id=0123456789ab…\n")
+    assert label in ciliate("identity", "list", "-o", "yaml").out
+
+
 def test_identities_in_use(agent: CannedAgent, ciliate: Ciliate) -> None:
     agent.on("GET", "/v1/identity/endpoints", [{"id": 1001, "labels": ["container:app=web"], "endpoints": 3}])
     assert ciliate("identity", "list", "--used").out == (
@@ -91,7 +98,7 @@ def test_the_entries_of_a_map_get_a_column_for_each_field(agent: CannedAgent, ci
     ]
     expected = (
         "IDENTITY  DIRECTION  PEER  PROTOCOL  PORT  DENY  FLAGS            VALUE.IDENTITY\n"
-        "1001      ingress    0     tcp       80    no    via-stack,reset  world-ipv4\n"
+        "1001      ingress    any   tcp       80    no    via-stack,reset  world-ipv4\n"
     )
     agent.on("GET", "/v1/map/policies", entries)
     assert ciliate("map", "get", "policies").out == expected

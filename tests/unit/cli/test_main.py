@@ -32,7 +32,9 @@ def test_without_an_agent_the_hint_says_how_to_start_it(tmp_path: Path, ciliate:
 @pytest.mark.parametrize(
     ("arguments", "says", "place"),
     [
-        (("endpint",), "No such command 'endpint'.", "ciliate"),
+        (("endpint",), "No such command 'endpint'. Did you mean 'endpoint'?", "ciliate"),
+        (("nonsense",), "No such command 'nonsense'.", "ciliate"),
+        (("endpoint", "lst"), "No such command 'lst'. Did you mean 'list'?", "ciliate endpoint"),
         (("endpoint", "get"), "Missing argument 'ENDPOINT'.", "ciliate endpoint get"),
         (("ip", "list", "-o", "xml"), "'xml' is not one of 'json', 'yaml'.", "ciliate ip list"),
         (("identity", "get", "web"), "'web' is not a valid integer range.", "ciliate identity get"),
@@ -45,6 +47,13 @@ def test_wrong_usage_is_2(ciliate: Ciliate, arguments: tuple[str, ...], says: st
     error, hint = ran.err.splitlines()
     assert error.startswith("error: ") and says in error
     assert hint == f"hint: see `{place} --help`"
+
+
+@pytest.mark.parametrize("group", ["endpoint", "bpf"])
+def test_a_group_without_a_command_explains_itself(ciliate: Ciliate, group: str) -> None:
+    ran = ciliate(group)
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.startswith("Usage: ciliate ") and "\nCommands:\n" in ran.err
 
 
 def test_a_refusal_names_the_field(agent: CannedAgent, ciliate: Ciliate) -> None:

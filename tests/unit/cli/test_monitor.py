@@ -95,6 +95,12 @@ def test_json_is_the_flow_as_it_came(observer: CannedAgent, ciliate: Ciliate) ->
     assert [json.loads(line) for line in ran.out.splitlines()] == [DROP, LOST]
 
 
+def test_nothing_to_show_is_said(observer: CannedAgent, ciliate: Ciliate) -> None:
+    observer.on("GET", "/v1/flows", b"")
+    ran = ciliate("monitor", "--from", "nobody", "--no-follow")
+    assert (ran.status, ran.out, ran.err) == (0, "", "no such flows\n")
+
+
 def test_filters_are_the_observers(observer: CannedAgent, ciliate: Ciliate) -> None:
     observer.on("GET", "/v1/flows", b"")
     ciliate(
