@@ -81,7 +81,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something the agent should be asked: GET /v1/`path`."""
+    """Something the agent should be asked: GET /v1/`path`. `key` is a number; of an address, the address and the
+    identity that it had."""
 
     kind: Kind
     key: Any
@@ -89,17 +90,19 @@ class Question:
     @property
     def path(self) -> str:
         if self.kind is Kind.ADDRESS:
-            return f"endpoint/ipv{self.key.version}:{self.key}"
+            address, _ = self.key
+            return f"endpoint/ipv{address.version}:{address}"
         return f"{self.kind}/{self.key}"
 
 
 class Names:
-    """Labels of identities, names of the containers behind endpoint numbers and addresses."""
+    """Labels of identities, names of the containers behind endpoint numbers and addresses. A name belongs to an
+    address with an identity: an address that has gone to another container is not called by the name of before."""
 
     def __init__(self, capacity: int = 4096) -> None:
         self.identities: Memory[int, Labels] = Memory(capacity, fresh=60.0, absent=1.0)
         self.endpoints: Memory[int, str] = Memory(capacity, fresh=5.0, absent=1.0)
-        self.addresses: Memory[IPAddress, str] = Memory(capacity, fresh=5.0, absent=1.0)
+        self.addresses: Memory[tuple[IPAddress, int], str] = Memory(capacity, fresh=5.0, absent=1.0)
 
     def wanted(self) -> Question | None:
         """The next question, identities first."""
@@ -128,22 +131,20 @@ class Names:
         key = question.key
         if question.kind is Kind.IDENTITY:
             self.identities.learn(key, None if answer is None else Labels.parse(answer["labels"]), now)
-        elif answer is None:
-            memory: Memory[Any, str] = self.endpoints if question.kind is Kind.ENDPOINT else self.addresses
-            memory.learn(key, None, now)
         else:
-            self._learn_endpoint(answer, now)
-            # Only a broken agent answers with another endpoint; the question must end all the same.
-            self.endpoints.wanted.pop(key, None)
-            self.addresses.wanted.pop(key, None)
+            if answer is not None:
+                self._learn_endpoint(answer, now)
+            memory: Memory[Any, str] = self.endpoints if question.kind is Kind.ENDPOINT else self.addresses
+            if key in memory.wanted:  # there is none, or the address is another's by now
+                memory.learn(key, None, now)
 
     def _learn_endpoint(self, endpoint: Mapping[str, Any], now: float) -> None:
         """One endpoint answers for its number and its addresses."""
-        name = str(endpoint["container_name"])
+        name, identity = str(endpoint["container_name"]), int(endpoint["identity"])
         self.endpoints.learn(int(endpoint["id"]), name, now)
         for text in (endpoint["ipv4"], endpoint["ipv6"]):
             if text:
-                self.addresses.learn(ip_address(text), name, now)
+                self.addresses.learn((ip_address(text), identity), name, now)
 
     def flow(self, event: FlowEvent, time_ns: int, now: float) -> tuple[bool, Flow]:
         """The flow of this event, and whether all that it needs is known. What is not stays empty."""
@@ -165,5 +166,5 @@ class Names:
         if endpoint:
             named, name = self.endpoints.look(endpoint, now)
         elif identity == Reserved.INIT or is_cluster(identity):
-            named, name = self.addresses.look(ip, now)
+            named, name = self.addresses.look((ip, identity), now)
         return known and named, Peer(ip, port, identity, labels or NO_LABELS, name or "")

@@ -12,7 +12,8 @@ from model.flow import Direction, FlowEvent
 from model.labels import Labels
 from observe.names import Kind, Memory, Names, Question
 
-WEB = {"id": 7, "container_name": "web", "ipv4": "10.200.0.2", "ipv6": "fd00::2"}
+WEB = {"id": 7, "container_name": "web", "ipv4": "10.200.0.2", "ipv6": "fd00::2", "identity": 1001}
+CLIENT = {"id": 8, "container_name": "client", "ipv4": "10.200.0.3", "ipv6": "", "identity": 1002}
 
 
 def answer_all(names: Names, answers: dict[str, Any], now: float) -> list[str]:
@@ -28,7 +29,7 @@ ANSWERS = {
     "identity/1001": {"id": 1001, "labels": ["container:app=web", "network:id=shop"]},
     "identity/1002": {"id": 1002, "labels": ["container:app=client"]},
     "endpoint/7": WEB,
-    "endpoint/ipv4:10.200.0.3": {"id": 8, "container_name": "client", "ipv4": "10.200.0.3", "ipv6": ""},
+    "endpoint/ipv4:10.200.0.3": CLIENT,
 }
 
 
@@ -102,6 +103,23 @@ def test_an_old_name_is_used_while_it_is_asked_for_again(event: Callable[..., Fl
     assert "endpoint/7" in answer_all(names, {**ANSWERS, "endpoint/7": {**WEB, "container_name": "new"}}, 6.0)
     _, flow = names.flow(event(), 0, now=6.1)
     assert flow.destination.name == "new"
+
+
+def test_an_address_with_another_identity_is_another_container(event: Callable[..., FlowEvent]) -> None:
+    names = Names()
+    names.flow(event(), 0, now=0.0)
+    answer_all(names, ANSWERS, 0.0)
+
+    known, flow = names.flow(event(source_identity=1001), 0, now=0.1)
+    assert not known and flow.source.name == ""
+    next_one = {**CLIENT, "id": 9, "container_name": "next", "identity": 1001}
+    answer_all(names, {**ANSWERS, "endpoint/ipv4:10.200.0.3": next_one}, 0.1)
+    assert names.flow(event(source_identity=1001), 0, now=0.2)[1].source.name == "next"
+
+    known, flow = names.flow(event(source_identity=1003), 0, now=0.2)  # a flow of somebody before them
+    answer_all(names, {**ANSWERS, "endpoint/ipv4:10.200.0.3": next_one}, 0.2)
+    known, flow = names.flow(event(source_identity=1003), 0, now=0.3)
+    assert known and flow.source.name == "" and names.wanted() is None
 
 
 def test_the_memory_forgets_what_was_not_used_longest() -> None:

@@ -21,8 +21,14 @@ from observe.pipeline import BATCH, TICK, Pipeline
 
 IDENTITIES = {1001: ["container:app=web"], 1002: ["container:app=client"]}
 ENDPOINTS = {
-    "7": {"id": 7, "container_name": "web", "ipv4": "10.200.0.2", "ipv6": ""},
-    "ipv4:10.200.0.3": {"id": 8, "container_name": "client", "ipv4": "10.200.0.3", "ipv6": ""},
+    "7": {"id": 7, "container_name": "web", "ipv4": "10.200.0.2", "ipv6": "", "identity": 1001},
+    "ipv4:10.200.0.3": {
+        "id": 8,
+        "container_name": "client",
+        "ipv4": "10.200.0.3",
+        "ipv6": "",
+        "identity": 1002,
+    },
 }
 
 
