@@ -155,9 +155,7 @@ def refuse_labels(labels: Mapping[str, str]) -> None:
             raise InvalidInput("this is an option of networks, not a label", path=path, hint=hint)
         near = difflib.get_close_matches(key, [*_LABELS, *_UNBUILT], n=1, cutoff=0.75)
         hint = f"did you mean {near[0]}?" if near else f"known is {', '.join(_LABELS)}"
-        raise InvalidInput(
-            f"no label of a container begins with {OPTION_PREFIX} like this", path=path, hint=hint
-        )
+        raise InvalidInput("ciliate knows no such label", path=path, hint=hint)
 
 
 def tag_labels(labels: Mapping[str, str]) -> tuple[str, ...]:
