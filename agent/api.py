@@ -238,6 +238,13 @@ def _policy(system: Current) -> Blueprint:
             """
             return system().rules.delete(query["labels"], query["wait"])
 
+    @blueprint.route("/policy/name")
+    class Sets(MethodView):
+        @blueprint.response(200, schema.RuleSetSchema(many=True))
+        def get(self) -> list[Text]:
+            """The named sets of rules that are stored."""
+            return system().rules.sets()
+
     @blueprint.route("/policy/name/<name>", parameters=[NAME])
     class NamedPolicy(MethodView):
         @blueprint.response(200, schema.PolicySchema)
@@ -247,11 +254,19 @@ def _policy(system: Current) -> Blueprint:
 
         @asking(schema.NamedPutQuerySchema)
         @blueprint.doc(requestBody=RULES)
-        @blueprint.response(200, schema.PolicySchema)
+        @blueprint.response(200, schema.NamedPolicySchema)
         def put(self, query: Text, name: str) -> Text:
-            """Replace the rules of this name, all of them at once. May be repeated."""
+            """Replace the rules of this name, all of them at once. May be repeated.
+
+            A list without rules is a set too.
+            """
             return system().rules.put_named(
-                name, request.get_data(), request.mimetype, wait=query["wait"], dry_run=query["dry_run"]
+                name,
+                request.get_data(),
+                request.mimetype,
+                wait=query["wait"],
+                dry_run=query["dry_run"],
+                origin=query["origin"],
             )
 
         @asking(schema.NamedDeleteQuerySchema)

@@ -119,6 +119,14 @@ class Rules:
             raise NotFound(f"no rules named {name!r} are in force", path="name", hint=_names(repository))
         return {"policy": dump_rules(repository.named[name]), "revision": shown}
 
+    def sets(self) -> list[dict[str, Any]]:
+        """The named sets that are stored."""
+        return [
+            {"name": name, "rules": len(found.rules), "origin": found.origin, "revision": found.index}
+            for name, found in sorted(self._store.all().items())
+            if name != UNNAMED
+        ]
+
     def trace(self, source: str, destination: str, dport: str, *, full: bool) -> dict[str, Any]:
         """What the rules in force say about one packet."""
         from agent.tracing import trace_view  # rarely wanted
@@ -159,14 +167,26 @@ class Rules:
         return self._put(UNNAMED, rules, change, wait=wait, dry_run=dry_run)
 
     def put_named(
-        self, name: str, body: bytes, mimetype: str, *, wait: float, dry_run: bool
+        self, name: str, body: bytes, mimetype: str, *, wait: float, dry_run: bool, origin: str = ""
     ) -> dict[str, Any]:
-        """Replaces the set of this name as a whole."""
+        """Replaces the set of this name as a whole. `origin`: who keeps it from now on; a set that another keeps is
+        refused to it (Conflict)."""
         _check_name(name)
         rules = load_rules(parse(body, mimetype), self._give_way)
-        return self._put(
-            name, rules, lambda repository: repository.set_named(name, rules), wait=wait, dry_run=dry_run
+        known = self._store.all().get(name)
+        result = "created"
+        if known is not None:
+            is_same = (list(known.rules), known.origin) == (dump_rules(rules), origin)
+            result = "unchanged" if is_same else "changed"
+        answer = self._put(
+            name,
+            rules,
+            lambda repository: repository.set_named(name, rules),
+            wait=wait,
+            dry_run=dry_run,
+            origin=origin,
         )
+        return {**answer, "result": result, "origin": origin}
 
     def delete(self, labels: Sequence[str], wait: float) -> dict[str, Any]:
         """Those without a name that carry all of these labels; without labels, all without a name."""
@@ -183,34 +203,47 @@ class Rules:
         return {"revision": revision, "deleted": len(before.named.get(name, ()))}
 
     def _put(
-        self, name: str, rules: tuple[Rule, ...], change: Change, *, wait: float, dry_run: bool
+        self,
+        name: str,
+        rules: tuple[Rule, ...],
+        change: Change,
+        *,
+        wait: float,
+        dry_run: bool,
+        origin: str = "",
     ) -> dict[str, Any]:
         if dry_run:
             state = self._loop.state
-            after = change(repository_of(self._store.all()))
-            self._room.check(state, resolve_all(state, after, self._give_way))
+            sets = self._store.all()
+            _check_origin(sets, name, origin)
+            before = repository_of(sets)
+            after = change(before)
+            if after != before:
+                self._room.check(state, resolve_all(state, after, self._give_way))
             return {"policy": dump_rules(rules), "revision": self._revision}
-        revision, _, _ = self._change(name, change)
+        revision, _, _ = self._change(name, change, origin)
         self._wait(revision, wait)
         return {"policy": dump_rules(rules), "revision": revision}
 
-    def _change(self, name: str, change: Change) -> tuple[int, Repository, Repository]:
+    def _change(self, name: str, change: Change, origin: str = "") -> tuple[int, Repository, Repository]:
         """Read, change, compare and set: a writer that another overtook tries again. Returns the revision and the
         rules before and after. Raises Exhausted for rules that do not fit into the kernel, and stores nothing."""
         with self._writing:
             for _ in range(_ATTEMPTS):
                 sets = self._store.all()
+                _check_origin(sets, name, origin)
                 index = sets[name].index if name in sets else 0
                 before = repository_of(sets)
                 after = change(before)
-                if after == before:
+                if after == before and (name not in sets or sets[name].origin == origin):
                     return index or self._revision, before, after
                 rules = after.unnamed if name == UNNAMED else after.named.get(name)
                 documents = None if rules is None else tuple(dump_rules(rules))
                 self._prepare(sets, name, after, documents)
                 try:
                     if documents is not None:
-                        return self._store.put(name, documents, index=index), before, after
+                        written = self._store.put(name, documents, index=index, origin=origin)
+                        return written, before, after
                     return self._store.delete(name, index=index or None), before, after
                 except Conflict:
                     continue
@@ -329,6 +362,16 @@ def _check_name(name: str) -> None:
     if name == UNNAMED:
         raise InvalidInput(
             f"{UNNAMED!r} is where rules without a name are kept", path="name", hint="use /v1/policy"
+        )
+
+
+def _check_origin(sets: Mapping[str, RuleSet], name: str, origin: str) -> None:
+    """What one keeps, another must not replace by mistake; by hand, without an origin, it may be."""
+    if origin and name in sets and sets[name].origin not in ("", origin):
+        raise Conflict(
+            f"the set {name!r} is kept by {sets[name].origin!r}",
+            path="name",
+            hint="give this one another name, or say that origin",
         )
 
 

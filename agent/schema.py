@@ -186,6 +186,21 @@ class PolicySchema(_Answer):
     revision = fields.Integer(metadata={"description": "GET: of what is in force; PUT: of this change"})
 
 
+class NamedPolicySchema(PolicySchema):
+    result = fields.String(
+        validate=validate.OneOf(["created", "changed", "unchanged"]),
+        metadata={"description": "of this change, or of the dry run"},
+    )
+    origin = fields.String(metadata={"description": "who keeps this set, or empty"})
+
+
+class RuleSetSchema(_Answer):
+    name = fields.String()
+    rules = fields.Integer(metadata={"description": "how many"})
+    origin = fields.String(metadata={"description": "who keeps this set, or empty"})
+    revision = fields.Integer(metadata={"description": "in which it was changed last"})
+
+
 class DeletedSchema(_Answer):
     revision = fields.Integer(metadata={"description": "of this change"})
     deleted = fields.Integer(metadata={"description": "how many rules"})
@@ -236,6 +251,13 @@ class PolicyDeleteQuerySchema(_Question):
 
 
 class NamedPutQuerySchema(_Question):
+    origin = fields.String(
+        load_default="",
+        validate=[validate.Length(max=1024), _text],
+        metadata={
+            "description": "who keeps this set, in words of its own; refused (409) where another origin keeps it"
+        },
+    )
     wait = _wait()
     dry_run = _dry_run()
 

@@ -51,18 +51,29 @@ class Rules:
 
 def read(source: str) -> Rules:
     """The rules of a file, of all files of a directory in the order of their names, or of stdin ("-")."""
+    files = read_files(source).values()
+    return Rules(
+        [rule for file in files for rule in file.rules], [origin for file in files for origin in file.origins]
+    )
+
+
+def read_files(source: str) -> dict[str, Rules]:
+    """Likewise, by the path of each file."""
+    return {name: _rules(name, text) for name, text in _texts(source)}
+
+
+def _rules(name: str, text: str) -> Rules:
     rules: list[Any] = []
     origins: list[Origin] = []
-    for name, text in _texts(source):
-        documents = _documents(name, text)
-        for number, document in enumerate(documents):
-            prefix = f"document[{number}]" if len(documents) > 1 else ""
-            if isinstance(document, list):
-                rules.extend(document)
-                origins.extend(Origin(name, f"{prefix}[{index}]") for index in range(len(document)))
-            else:
-                rules.append(document)
-                origins.append(Origin(name, prefix))
+    documents = _documents(name, text)
+    for number, document in enumerate(documents):
+        prefix = f"document[{number}]" if len(documents) > 1 else ""
+        if isinstance(document, list):
+            rules.extend(document)
+            origins.extend(Origin(name, f"{prefix}[{index}]") for index in range(len(document)))
+        else:
+            rules.append(document)
+            origins.append(Origin(name, prefix))
     return Rules(rules, origins)
 
 

@@ -8,6 +8,7 @@ import click
 
 from cli import questions
 from cli import rules as wording
+from cli.apply import apply
 from cli.client import Places, Query
 from cli.output import output_option, print_table, show
 from cli.sources import source_argument, wait_option, with_file
@@ -102,14 +103,18 @@ def validate(places: Places, source: str, output: str | None) -> None:
 @click.option(
     "--labels", "wanted", metavar="LABEL", multiple=True, help="Only rules with all of these labels."
 )
+@click.option("--name", metavar="NAME", help="Only those of the set with this name.")
 @output_option
 @click.pass_obj
-def get(places: Places, wanted: tuple[str, ...], output: str | None) -> None:
+def get(places: Places, wanted: tuple[str, ...], name: str | None, output: str | None) -> None:
     """The rules in force, in words.
 
     With -o json or -o yaml they are printed so that they can be imported again.
     """
-    answer = places.agent().get("policy", {"labels": list(wanted)} if wanted else None)
+    if name and wanted:
+        raise click.UsageError("--name and --labels exclude each other")
+    path = f"policy/name/{name}" if name else "policy"
+    answer = places.agent().get(path, {"labels": list(wanted)} if wanted else None)
 
     def readable() -> None:
         print_table(COLUMNS, _rows(answer["policy"]), empty="no rules")
@@ -120,21 +125,49 @@ def get(places: Places, wanted: tuple[str, ...], output: str | None) -> None:
 
 @command.command()
 @click.argument("labels", metavar="[LABEL]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Delete every rule.")
+@click.option("--name", metavar="NAME", help="Delete the set with this name.")
+@click.option("--all", "everything", is_flag=True, help="Delete every rule that is in no named set.")
 @wait_option
 @output_option
 @click.pass_obj
 def delete(
-    places: Places, labels: tuple[str, ...], everything: bool, wait: float, output: str | None
+    places: Places,
+    labels: tuple[str, ...],
+    name: str | None,
+    everything: bool,
+    wait: float,
+    output: str | None,
 ) -> None:
-    """Delete the rules that have every LABEL given.
+    """Delete rules by their labels, or a named set.
 
-    Flows that only they allowed end at once.
+    Those go that have every LABEL given. Flows that only they allowed end at once. Rules of named sets are deleted
+    with their set only.
     """
-    if bool(labels) == everything:
-        raise click.UsageError("give the labels of the rules to delete, or --all")
-    answer = places.agent().delete("policy", {"labels": labels, "wait": wait}, wait=wait)
+    if (bool(labels), bool(name), everything).count(True) != 1:
+        raise click.UsageError("give the labels of the rules to delete, or --name, or --all")
+    path, query = ("policy", {"labels": labels}) if name is None else (f"policy/name/{name}", {})
+    answer = places.agent().delete(path, {**query, "wait": wait}, wait=wait)
     _tell(output, answer, answer["deleted"], f"deleted, revision {answer['revision']}")
+
+
+@command.command()
+@output_option
+@click.pass_obj
+def sets(places: Places, output: str | None) -> None:
+    """The named sets of rules, and who keeps them.
+
+    ORIGIN is what `ciliate policy apply` says: the directory of their files.
+    """
+    found = places.agent().get("policy/name")
+    show(
+        output,
+        found,
+        lambda: print_table(
+            ("SET", "RULES", "REVISION", "ORIGIN"),
+            ((each["name"], each["rules"], each["revision"], each["origin"] or "-") for each in found),
+            empty="no named sets",
+        ),
+    )
 
 
 @command.command()
@@ -157,5 +190,5 @@ def wait(places: Places, revision: int, timeout: float) -> None:
     click.echo(f"revision {answer['revision']} is in force")
 
 
-for question in (questions.trace, questions.check, questions.selectors):
-    command.add_command(question)
+for other in (apply, questions.trace, questions.check, questions.selectors):
+    command.add_command(other)

@@ -139,11 +139,24 @@ def _number(members: Mapping[str, Any], key: str) -> int:
     return value
 
 
-def _rules(members: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+@dataclass(frozen=True, slots=True)
+class RulesRecord:
+    """The rules of one set, as the API takes them. `origin`: who keeps this set, as it calls itself; empty: nobody."""
+
+    rules: tuple[dict[str, Any], ...]
+    origin: str = ""
+
+
+def _dump_rules(record: RulesRecord) -> dict[str, Any]:
+    members: dict[str, Any] = {"rules": list(record.rules)}
+    return {**members, "origin": record.origin} if record.origin else members
+
+
+def _load_rules(members: Mapping[str, Any]) -> RulesRecord:
     rules = tuple(members["rules"])
     if not all(isinstance(rule, dict) for rule in rules):
         raise ValueError("rules are objects")
-    return rules
+    return RulesRecord(rules, str(members.get("origin", "")))
 
 
 IDENTITY: Codec[IdentityRecord] = Codec(
@@ -167,5 +180,5 @@ IP: Codec[IPRecord] = Codec(
 HOLDER: Codec[str] = Codec(lambda node: {"node": node}, lambda members: str(members["node"]))
 """Of slices, pools and locks: the node that holds it."""
 
-RULES: Codec[tuple[dict[str, Any], ...]] = Codec(lambda rules: {"rules": list(rules)}, _rules)
-"""Of policies: the rules of one set, as the API takes them."""
+RULES: Codec[RulesRecord] = Codec(_dump_rules, _load_rules)
+"""Of policies."""

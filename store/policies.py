@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import InvalidInput
-from store.keys import RULES, Keys
+from store.keys import RULES, Keys, RulesRecord
 from store.kv import MAX_VALUE, Changed, Delete, Entry, KeyValueStore, Removed, Resynced, Set, Watch
 
 UNNAMED = "default"
@@ -17,11 +17,13 @@ UNNAMED = "default"
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """`index`: the store's index when it was set; for a write that must not overtake another's."""
+    """`index`: the store's index when it was set; for a write that must not overtake another's. `origin`: who keeps
+    it, as it calls itself; empty: nobody."""
 
     name: str
     rules: tuple[Mapping[str, Any], ...]
     index: int
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,13 @@ class PolicyStore:
         entry = self._store.get(self._keys.policy(name))
         return None if entry is None else self._rule_set(entry)
 
-    def put(self, name: str, rules: Sequence[Mapping[str, Any]], *, index: int | None = None) -> int:
+    def put(
+        self, name: str, rules: Sequence[Mapping[str, Any]], *, index: int | None = None, origin: str = ""
+    ) -> int:
         """Replaces the whole set. Returns the store's index: `watch` tells of it at that index or later.
         `index` None: whatever is there; 0: there must be no such set; else it must not have changed since
         (Conflict)."""
-        value = RULES.encode(tuple(dict(rule) for rule in rules))
+        value = RULES.encode(RulesRecord(tuple(dict(rule) for rule in rules), origin))
         if len(value) > MAX_VALUE:
             raise InvalidInput(
                 f"{len(rules)} rules take {len(value)} bytes, where {MAX_VALUE} are the limit of one set",
@@ -102,4 +106,5 @@ class PolicyWatch:
 
 
 def _rule_set(entry: Entry, prefix: str) -> RuleSet:
-    return RuleSet(entry.key.removeprefix(prefix), RULES.decode(entry), entry.index)
+    record = RULES.decode(entry)
+    return RuleSet(entry.key.removeprefix(prefix), record.rules, entry.index, record.origin)

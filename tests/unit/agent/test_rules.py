@@ -13,7 +13,7 @@ import pytest
 from agent.room import Room
 from agent.rules import Rules
 from datapath.memory import MemoryDatapath
-from model.errors import Exhausted, InvalidInput, NotFound, Unavailable
+from model.errors import Conflict, Exhausted, InvalidInput, NotFound, Unavailable
 from model.flow import Direction
 from policy.mapstate import PolicyKey
 from store.kv import Set
@@ -255,6 +255,35 @@ def test_named_sets_are_replaced_as_a_whole(node: Node) -> None:
     assert roles(node) == []
     with pytest.raises(NotFound):
         node.rules.show_named("shop")
+
+
+def put_set(node: Node, *rules: object, origin: str = "", dry_run: bool = False) -> dict[str, Any]:
+    body = json.dumps(rules).encode()
+    return node.rules.put_named("shop", body, "", wait=5.0, dry_run=dry_run, origin=origin)
+
+
+def test_a_named_set_says_what_a_change_does(node: Node) -> None:
+    rule = allow("web", "client")
+    results = [put_set(node, rule, dry_run=dry)["result"] for dry in (True, False, False, True)]
+    assert results == ["created", "created", "unchanged", "unchanged"]
+    index = node.policies.all()["shop"].index
+    assert [put_set(node, rule, rule, dry_run=dry)["result"] for dry in (True, False)] == ["changed"] * 2
+    assert node.policies.all()["shop"].index > index
+    assert put_set(node)["result"] == "changed", "an empty set is one too"
+    shown = {"name": "shop", "rules": 0, "origin": "", "revision": node.rules.revision}
+    assert node.rules.sets() == [shown]
+
+
+def test_a_set_is_kept_by_one(node: Node) -> None:
+    put_set(node, allow("web", "client"))
+    assert put_set(node, allow("web", "client"), origin="/a")["result"] == "changed", "now it is kept"
+    assert put_set(node, allow("web", "client"), origin="/a")["result"] == "unchanged"
+    for dry_run in (True, False):
+        with pytest.raises(Conflict, match="kept by '/a'"):
+            put_set(node, allow("web"), origin="/b", dry_run=dry_run)
+    assert node.rules.sets()[0]["origin"] == "/a"
+    put_set(node, allow("web"))
+    assert node.rules.sets()[0]["origin"] == "", "who says no origin, takes it away"
 
 
 @pytest.mark.parametrize("name", [UNNAMED, "", "a/b", "-a", "x" * 300])

@@ -15,11 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from cli.main import run
+from model.errors import CiliateError
 
 
 @dataclass
 class CannedAgent:
-    """`answers`: (method, path) -> (status, JSON, or bytes as they are). What is asked is in `requests`."""
+    """`answers`: (method, path) -> (status, JSON, or bytes as they are, or what makes it of query and body; if that
+    raises a CiliateError, it is answered). What is asked is in `requests`."""
 
     socket: Path
     answers: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
@@ -44,6 +46,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.agent.requests.append((self.command, target.path, parse_qs(target.query), body))
         missing = (404, {"error": "no such path", "path": "", "hint": ""})
         status, answer = self.server.agent.answers.get((self.command, target.path), missing)
+        if callable(answer):
+            try:
+                answer = answer(parse_qs(target.query), body)
+            except CiliateError as error:
+                status, answer = (
+                    error.status,
+                    {"error": error.message, "path": error.path, "hint": error.hint},
+                )
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.end_headers()

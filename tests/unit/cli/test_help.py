@@ -27,11 +27,13 @@ ciliate identity list
 ciliate ip
 ciliate ip list
 ciliate policy
+ciliate policy apply
 ciliate policy check
 ciliate policy delete
 ciliate policy get
 ciliate policy import
 ciliate policy selectors
+ciliate policy sets
 ciliate policy trace
 ciliate policy validate
 ciliate policy wait

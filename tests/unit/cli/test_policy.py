@@ -111,3 +111,23 @@ def test_wait(agent: CannedAgent, ciliate: Ciliate) -> None:
     assert agent.requests[-1][2] == {"revision": ["6"], "wait": ["2.0"]}
     agent.on("GET", "/v1/policy", {"error": "revision 9 is not realized", "path": "", "hint": "later"}, 503)
     assert ciliate("policy", "wait", "9").status == 1
+
+
+def test_named_sets(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on(
+        "GET",
+        "/v1/policy/name",
+        [
+            {"name": "base", "rules": 2, "origin": "/etc/policies", "revision": 7},
+            {"name": "x", "rules": 0, "origin": "", "revision": 9},
+        ],
+    )
+    assert ciliate("policy", "sets").out == (
+        "SET   RULES  REVISION  ORIGIN\nbase  2      7         /etc/policies\nx     0      9         -\n"
+    )
+    agent.on("GET", "/v1/policy/name/base", {"policy": [RULE], "revision": 9})
+    assert json.loads(ciliate("policy", "get", "--name", "base", "-o", "json").out) == [RULE]
+    agent.on("DELETE", "/v1/policy/name/base", {"revision": 10, "deleted": 2})
+    assert ciliate("policy", "delete", "--name", "base").out == "2 rules deleted, revision 10\n"
+    assert ciliate("policy", "get", "--name", "base", "--labels", "a").status == 2
+    assert ciliate("policy", "delete", "--name", "base", "--all").status == 2

@@ -21,6 +21,7 @@ from store.keys import (
     IPRecord,
     Keys,
     NodeRecord,
+    RulesRecord,
 )
 from store.kv import Entry
 
@@ -73,7 +74,8 @@ def test_the_hash_of_labels_ignores_their_order_and_nothing_else() -> None:
         (NODE, NodeRecord((ip_address("192.0.2.1"), ip_address("2001:db8::1")))),
         (IP, IPRecord(identity=256, network=2)),
         (HOLDER, "n1"),
-        (RULES, ({"endpointSelector": {}}, {"ingress": [{}]})),
+        (RULES, RulesRecord(({"endpointSelector": {}}, {"ingress": [{}]}))),
+        (RULES, RulesRecord((), "/etc/policies")),
     ],
 )
 def test_every_value_comes_back_as_it_was(codec: Codec[object], value: object) -> None:

@@ -24,9 +24,9 @@ def test_a_set_is_replaced_as_a_whole(policies: PolicyStore) -> None:
     index = policies.put(UNNAMED, [OTHER])
     assert policies.get(UNNAMED) == RuleSet(UNNAMED, (OTHER,), index)
 
-    base = policies.put("base", [])
+    base = policies.put("base", [], origin="here")
     assert policies.all() == {
-        "base": RuleSet("base", (), base),
+        "base": RuleSet("base", (), base, "here"),
         UNNAMED: RuleSet(UNNAMED, (OTHER,), index),
     }
 
