@@ -47,7 +47,8 @@ struct neighbour {
 _Static_assert(sizeof(struct arp) == 28, "arp");
 _Static_assert(sizeof(struct neighbour) == 32, "neighbour");
 
-/* Sends the frame, whose payload is an answer by now, back out of the interface it came from. */
+/* Sends the frame, whose payload is an answer by now, back to the container. Not by way of the host's end where that
+ * can be helped: a container may ask before the queue of an interface that has just come up takes anything. */
 static __always_inline int answer(struct __sk_buff *skb, struct packet *packet)
 {
 	struct ethhdr *frame = bytes_at(skb, 0, sizeof(*frame));
@@ -56,7 +57,7 @@ static __always_inline int answer(struct __sk_buff *skb, struct packet *packet)
 		return -REASON_INVALID_PACKET;
 	__builtin_memcpy(frame->h_dest, frame->h_source, ETH_ALEN);
 	put_gateway(frame->h_source);
-	packet->action = kernel_redirect(skb->ifindex, 0);
+	packet->action = into_container(skb->ifindex);
 	return 0;
 }
 

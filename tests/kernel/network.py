@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -48,6 +49,12 @@ class Place:
             batch = "\n".join(commands)
             arguments = ["ip", "-batch", "-"]
             return subprocess.run(arguments, input=batch, text=True, check=True, capture_output=True).stdout
+
+    def wait_for(self, address: str) -> None:
+        """Until this IPv6 address of its own takes packets: the kernel adds its route in the background."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.ip(f"route get {address}").startswith("local"):
+            assert time.monotonic() < deadline, f"{address} is not in force"
 
     def set(self, path: str, value: str) -> None:
         """A number below /proc/sys/net."""
@@ -95,6 +102,8 @@ class Network:
         self._connect_world()
         for container, place in ((A, self.a), (B, self.b)):
             self._connect(container, place)
+        for place, address in ((self.a, A.ipv6), (self.b, B.ipv6), (self.world, WORLD6), (self.host, HOST6)):
+            place.wait_for(address)
 
     def counted(self, reason: DropReason, direction: Direction = Direction.EGRESS) -> int:
         """Packets since the network is there."""

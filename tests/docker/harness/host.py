@@ -126,11 +126,20 @@ class Host:
     def empty(self) -> None:
         """Removes every container, network and rule."""
         self.remove(*self.docker("ps", "-aq").lines)
-        networks = self.docker("network", "ls", "-q", "--filter", "type=custom").lines
-        if networks:
-            self.docker("network", "rm", *networks)
+        if networks := self._networks():
+            removed = self.docker("network", "rm", *networks, check=False)
+            if "has active endpoints" in removed.err and self.version == "20.10":
+                # When many end at once this engine can lose count, on its own bridge too (moby issue 42119). It counts
+                # anew when it starts.
+                assert self.api("GET", "/v1/endpoint") == []
+                self.engine.restart()
+            if networks := self._networks():
+                self.docker("network", "rm", *networks)
         self.docker("volume", "prune", "-f")
         self.api("DELETE", "/v1/policy")
+
+    def _networks(self) -> list[str]:
+        return self.docker("network", "ls", "-q", "--filter", "type=custom").lines
 
     def compose(self, directory: Path, *arguments: str, version: int = 2, check: bool = True) -> Result:
         """`directory` is the project's, as seen in the sandbox."""
