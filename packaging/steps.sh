@@ -86,6 +86,9 @@ headers() {
 			return
 		fi
 	done
+	compgen -G "$(dirname "${BASH_SOURCE[0]}")/../datapath/prebuilt/*.bpf" >/dev/null ||
+		fail "no package of kernel headers to be had, and no instructions compiled before" \
+			"enable the distribution's main package source and run this again"
 	already "no kernel headers to be had: the compiled instructions that are shipped are used"
 }
 
