@@ -34,6 +34,11 @@ class Repository:
         return tuple(rules[number] for number in sorted(chosen))
 
     @cached_property
+    def is_local(self) -> bool:
+        """Whether any rule is."""
+        return any(rule.is_local for rule in self.rules())
+
+    @cached_property
     def _by_subject(self) -> tuple[tuple[Rule, ...], dict[Selector, list[int]], SelectorIndex]:
         rules = self.rules()
         numbers: dict[Selector, list[int]] = {}

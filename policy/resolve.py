@@ -93,7 +93,7 @@ _known: WeakValueDictionary[Cause, SubjectPolicy] = WeakValueDictionary()
 def _resolved(repository: Repository, subject: Labels, mode: Enforcement) -> SubjectPolicy:
     rules = () if mode is Enforcement.NEVER else repository.selecting(subject)
     directions = enforced(rules, subject, mode)
-    network = network_of(rules, subject)
+    network = network_of(rules, subject) if repository.is_local else None
     policy = _known.get((rules, directions, network))
     if policy is None:
         policy = _known[rules, directions, network] = _merged(rules, directions, network)

@@ -57,6 +57,9 @@ RULES = [
     {"endpointSelector": {"matchLabels": {"role": "db"}}, "ingressDeny": [{"fromEntities": ["world"]}],
      "ingress": [{"fromCIDR": ["10.0.0.0/8", "10.1.0.5/32"]}]},
     {"endpointSelector": {"matchLabels": {"role": "client"}}, "egress": [{"toEndpoints": [{}]}]},
+    {"endpointSelector": {"matchLabels": {"role": "client"}},
+     "ingress": [{"fromEndpoints": [{"matchLabels": {"compose:service": "web"}}]},
+                 {"fromRequires": [{"matchExpressions": [{"key": "role", "operator": "Exists"}]}]}]},
 ]  # fmt: skip
 
 
@@ -83,7 +86,9 @@ def endpoint(
         ipv4=IPv4Address(f"10.{in_network}.0.{number + 5}"),
         ipv6=IPv6Address(f"fd00:{in_network}::{number + (105 if moved else 5)}"),
         ifindex=100 + number if linked else 0,
-        labels=Labels.parse([f"container:role={role}", f"network:id=n{in_network}"]),
+        labels=Labels.parse(
+            [f"container:role={role}", f"compose:service={role}", f"network:id=n{in_network}"]
+        ),
         identity=256 + ROLES.index(role) + 10 * in_network,
         state=EndpointState.READY,
     )
