@@ -96,6 +96,17 @@ def _status(system: Current) -> Blueprint:
             """Every setting, its value and where that comes from."""
             return system().configuration()
 
+        @blueprint.arguments(schema.ConfigChangeSchema, unknown=None, error_status_code=400)
+        @blueprint.response(200, schema.ConfigItemSchema(many=True))
+        def patch(self, body: Text) -> list[Text]:
+            """Change settings while the agent runs: how policy is enforced, and audit mode.
+
+            In force when answered, and kept: it is stronger than the environment, also after a restart, until null
+            takes it back. Other settings are refused: they are read at the start.
+            """
+            system().live.change(body)
+            return system().configuration()
+
     return blueprint
 
 
@@ -142,6 +153,21 @@ def _endpoints(system: Current) -> Blueprint:
 
             state = system().state
             return endpoint_policy(state, views.find_endpoint(state, name))
+
+    @blueprint.route("/endpoint/<name>/config", parameters=[ENDPOINT])
+    class EndpointConfig(MethodView):
+        @blueprint.response(200, schema.EndpointConfigSchema)
+        def get(self, name: str) -> Text:
+            """What is set for it alone."""
+            state = system().state
+            return views.endpoint_config(state, views.find_endpoint(state, name))
+
+        @blueprint.arguments(schema.EndpointConfigChangeSchema, error_status_code=400)
+        @blueprint.response(200, schema.EndpointConfigSchema)
+        def patch(self, body: Text, name: str) -> Text:
+            """Audit mode for this endpoint: what its policy denies is told (verdict AUDIT), and passes."""
+            endpoint = system().audit(views.find_endpoint(system().state, name), body["audit"])
+            return views.endpoint_config(system().state, endpoint)
 
     @blueprint.route("/endpoint/<name>/labels", parameters=[ENDPOINT])
     class EndpointLabels(MethodView):

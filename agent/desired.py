@@ -41,7 +41,10 @@ def desired(state: State) -> Desired:
     return Desired(
         endpoints={
             endpoint.ifindex: endpoint_entry(
-                endpoint, state.networks[endpoint.network_id], state.subjects[endpoint.identity].slot
+                endpoint,
+                state.networks[endpoint.network_id],
+                state.subjects[endpoint.identity].slot,
+                audit=state.audit,
             )
             for endpoint in state.endpoints.values()
             if endpoint.ifindex

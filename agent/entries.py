@@ -11,8 +11,8 @@ from model.identity import Reserved
 from model.network import IPNetwork, Network
 
 
-def flags_of(network: Network) -> EndpointFlag:
-    flags = EndpointFlag(0)
+def flags_of(network: Network, *, audit: bool) -> EndpointFlag:
+    flags = EndpointFlag.AUDIT if audit else EndpointFlag(0)
     if not network.host:
         flags |= EndpointFlag.NO_HOST
     if network.internal or not network.world:
@@ -22,12 +22,13 @@ def flags_of(network: Network) -> EndpointFlag:
     return flags
 
 
-def endpoint_entry(endpoint: Endpoint, network: Network, slot: int) -> EndpointEntry:
+def endpoint_entry(endpoint: Endpoint, network: Network, slot: int, *, audit: bool) -> EndpointEntry:
+    """`audit`: everywhere; an endpoint may be in audit mode by itself."""
     return EndpointEntry(
         identity=endpoint.identity,
         network=network.number,
         policy=slot,
-        flags=flags_of(network),
+        flags=flags_of(network, audit=audit or endpoint.audit),
         ipv4=endpoint.ipv4,
         ipv6=endpoint.ipv6,
         id=endpoint.id,
@@ -35,13 +36,14 @@ def endpoint_entry(endpoint: Endpoint, network: Network, slot: int) -> EndpointE
     )
 
 
-def address_entry(endpoint: Endpoint, network: Network, slot: int) -> IpcacheEntry:
+def address_entry(endpoint: Endpoint, network: Network, slot: int, *, audit: bool) -> IpcacheEntry:
+    """Likewise."""
     return IpcacheEntry(
         identity=endpoint.identity,
         network=network.number,
         ifindex=endpoint.ifindex,
         policy=slot,
-        flags=flags_of(network),
+        flags=flags_of(network, audit=audit or endpoint.audit),
         id=endpoint.id,
         mac=endpoint.mac,
     )

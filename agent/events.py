@@ -34,9 +34,16 @@ class EndpointRemoved:
 
 @dataclass(frozen=True, slots=True)
 class PolicyResolved:
-    """Rules that are in the store, with what they mean for the identities of a snapshot."""
+    """Rules that are in the store and how they are enforced, with what that means for the identities of a snapshot."""
 
     resolution: Resolution
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSet:
+    """Whether what policy denies passes, everywhere."""
+
+    audit: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +59,12 @@ class SlotsWanted:
 
 
 Event = (
-    NetworkPut | NetworkRemoved | EndpointPut | EndpointRemoved | PolicyResolved | HostChanged | SlotsWanted
+    NetworkPut
+    | NetworkRemoved
+    | EndpointPut
+    | EndpointRemoved
+    | PolicyResolved
+    | AuditSet
+    | HostChanged
+    | SlotsWanted
 )

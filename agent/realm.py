@@ -179,6 +179,8 @@ def told(before: Endpoint | None, after: Endpoint) -> str:
         parts.append(str(after.state))
     if after.identity != before.identity:
         parts.append(f"identity {before.identity} -> {after.identity} ({', '.join(after.labels.texts())})")
+    if after.audit != before.audit:
+        parts.append("audit: what policy denies passes" if after.audit else "audit off: policy drops")
     if after.ports != before.ports:
         parts.append(f"publishes {len(after.ports)} ports")
     return "; ".join(parts) or "unchanged"

@@ -104,6 +104,7 @@ def restored_state(
     """An endpoint that the state refuses is left out, and said so in the log."""
     state = State(
         enforcement=Enforcement(settings.policy_enforcement),
+        audit=settings.policy_audit,
         selections=Selections(identities=Map(RESERVED)),
         slots=Slots.without(slots.pointed),
         remembered=Map(slots.of),

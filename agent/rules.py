@@ -25,6 +25,7 @@ from identity.cidr import CidrIdentities
 from model.errors import CiliateError, Conflict, InvalidInput, NotFound, Unavailable
 from model.labels import Labels
 from policy.repository import Repository
+from policy.resolve import Enforcement
 from policy.rule import Rule
 from policy.schema import dump_rules, load_rules
 from store.keys import name as key_part
@@ -44,11 +45,19 @@ Change = Callable[[Repository], Repository]
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What was worked out for rules just before they were stored. Good while `cidrs` are the prefixes known."""
+    """What was worked out for rules just before they were stored. Good while `cidrs` are the prefixes known, and rules
+    are enforced as they were."""
 
     documents: Mapping[str, tuple[Mapping[str, Any], ...]]
     cidrs: CidrIdentities
     resolution: Resolution
+
+    def is_for(self, sets: Mapping[str, RuleSet], state: State) -> bool:
+        return (
+            self.cidrs is state.cidrs
+            and self.resolution.enforcement is state.enforcement
+            and self.documents == {name: found.rules for name, found in sets.items()}
+        )
 
 
 class Rules:
@@ -72,6 +81,7 @@ class Rules:
         self._room = room or Room()
         self._give_way = give_way
         self._writing = threading.Lock()
+        self._applying = threading.Lock()
         self._prepared: _Prepared | None = None
         self._kept: Repository | None = None
         self._unkept: Repository | None = None
@@ -202,6 +212,16 @@ class Rules:
         self._wait(revision, wait)
         return {"revision": revision, "deleted": len(before.named.get(name, ()))}
 
+    def enforce(self, enforcement: Enforcement) -> None:
+        """How the rules in force are enforced from now on. Raises Exhausted if they do not fit then."""
+        with self._applying:
+            state = self._loop.state
+            if enforcement is state.enforcement:
+                return
+            resolution = resolve_all(state, state.repository, self._give_way, enforcement=enforcement)
+            self._room.check(state, resolution)
+            self._loop.call(PolicyResolved(resolution), timeout=_REALIZE_SECONDS)
+
     def _put(
         self,
         name: str,
@@ -308,16 +328,16 @@ class Rules:
 
     def _apply(self, wanted: int) -> None:
         """Bring what is stored into force. The rules in force stay so until all is in place."""
-        sets = self._store.all()
-        revision = max([wanted, *(found.index for found in sets.values())])
-        prepared, state = self._prepared, self._loop.state
-        documents = {name: found.rules for name, found in sets.items()}
-        if prepared is not None and prepared.cidrs is state.cidrs and prepared.documents == documents:
-            resolution = prepared.resolution
-        else:
-            resolution = resolve_all(state, repository_of(sets), self._give_way)
-        self._loop.call(PolicyResolved(resolution), timeout=_REALIZE_SECONDS)
-        self._prepared = None
+        with self._applying:
+            sets = self._store.all()
+            revision = max([wanted, *(found.index for found in sets.values())])
+            prepared, state = self._prepared, self._loop.state
+            if prepared is not None and prepared.is_for(sets, state):
+                resolution = prepared.resolution
+            else:
+                resolution = resolve_all(state, repository_of(sets), self._give_way)
+            self._loop.call(PolicyResolved(resolution), timeout=_REALIZE_SECONDS)
+            self._prepared = None
         with self._realized:
             self._revision, self._failure = max(self._revision, revision), None
             self._realized.notify_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import INCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
 
 class _Answer(Schema):
@@ -27,7 +27,9 @@ class ErrorSchema(_Answer):
 
 
 class WarningSchema(_Answer):
-    kind = fields.String(metadata={"description": "BYPASS: traffic that ciliate does not see"})
+    kind = fields.String(
+        metadata={"description": "BYPASS: traffic that ciliate does not see; AUDIT; FULL; PROBLEM"}
+    )
     text = fields.String()
     hint = fields.String()
 
@@ -73,6 +75,7 @@ class HealthSchema(_Answer):
     uptime = fields.Float(metadata={"description": "seconds"})
     policy_revision = fields.Integer(metadata={"description": "of the rules in force"})
     policy_enforcement = fields.String()
+    policy_audit = fields.Boolean(metadata={"description": "does what policy denies pass, everywhere"})
     endpoints = fields.Nested(EndpointCountSchema)
     store = fields.Nested(PartSchema)
     docker = fields.Nested(PartSchema)
@@ -88,13 +91,14 @@ class ConfigItemSchema(_Answer):
     value = fields.String(metadata={"description": "in force"})
     default = fields.String()
     help = fields.String()
-    source = fields.String(metadata={"description": "default or environment"})
+    source = fields.String(metadata={"description": "default, environment or api"})
     unbuilt = fields.String(metadata={"description": "why it cannot be set yet, or empty"})
 
 
 class EnforcementSchema(_Answer):
     ingress = fields.Boolean(metadata={"description": "is what no rule allows denied"})
     egress = fields.Boolean(metadata={"description": "likewise"})
+    audit = fields.Boolean(metadata={"description": "it is told, and passes"})
 
 
 class PortSchema(_Answer):
@@ -152,6 +156,36 @@ class EndpointLabelsSchema(_Answer):
         fields.String(), allow_none=True, metadata={"description": "set through this API, or null"}
     )
     identity = fields.Integer()
+
+
+class EndpointConfigSchema(_Answer):
+    audit = fields.Boolean(metadata={"description": "set for this endpoint"})
+    audit_in_force = fields.Boolean(
+        metadata={"description": "set for it or for all: what policy denies passes"}
+    )
+
+
+class EndpointConfigChangeSchema(_Question):
+    audit = fields.Boolean(
+        required=True,
+        metadata={"description": "true: what its policy denies is told (verdict AUDIT), and passes"},
+    )
+
+
+class ConfigChangeSchema(Schema):
+    """Settings by name, as text; null: what the environment says again."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    CILIATE_POLICY_ENFORCEMENT = fields.String(allow_none=True)
+    CILIATE_POLICY_AUDIT = fields.String(allow_none=True, metadata={"example": "true"})
+
+    @validates_schema(pass_original=True)
+    def _texts(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> None:
+        for name, value in original.items():
+            if value is not None and not isinstance(value, str):
+                raise ValidationError("not text", name)
 
 
 class EndpointHealthSchema(_Answer):
@@ -250,6 +284,13 @@ class PolicyDeleteQuerySchema(_Question):
     wait = _wait()
 
 
+def _no_audit(value: bool) -> None:
+    if value:
+        raise ValidationError(
+            "rules cannot be audited set by set yet: set CILIATE_POLICY_AUDIT for all, or the audit mode of an endpoint"
+        )
+
+
 class NamedPutQuerySchema(_Question):
     origin = fields.String(
         load_default="",
@@ -257,6 +298,11 @@ class NamedPutQuerySchema(_Question):
         metadata={
             "description": "who keeps this set, in words of its own; refused (409) where another origin keeps it"
         },
+    )
+    audit = fields.Boolean(
+        load_default=False,
+        validate=_no_audit,
+        metadata={"description": "only false yet: audit mode is for all rules, or for an endpoint"},
     )
     wait = _wait()
     dry_run = _dry_run()

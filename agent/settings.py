@@ -27,13 +27,15 @@ _LONGEST_SOCKET = 107
 @dataclass(frozen=True, slots=True)
 class Setting:
     """`parse` turns text into the value or raises ValueError with a sentence. `unbuilt` says why a setting
-    cannot be used yet; any other value than the default is then refused."""
+    cannot be used yet; any other value than the default is then refused. `live`: it may be changed while the agent
+    runs, too."""
 
     name: str
     default: str
     parse: Callable[[str], Any]
     help: str
     unbuilt: str = ""
+    live: bool = False
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -167,8 +169,15 @@ SETTINGS: tuple[Setting, ...] = (
         "default",
         _choice("default", "always", "never"),
         "default: what a rule selects is denied all else; always: all is; never: rules are ignored",
+        live=True,
     ),
-    Setting("CILIATE_POLICY_AUDIT", "false", _boolean, "report, not drop", "audit mode is not available yet"),
+    Setting(
+        "CILIATE_POLICY_AUDIT",
+        "false",
+        _boolean,
+        "true: what policy denies is told (verdict AUDIT), and passes",
+        live=True,
+    ),
     Setting("CILIATE_LABELS", "", _labels, "label prefixes that make an identity, !prefixes that do not"),
     Setting("CILIATE_FLAT", "false", _boolean, "networks are one flat network unless they say otherwise"),
     Setting("CILIATE_METRICS_ADDR", "", str, "agent metrics", "the agent's metrics are not available yet"),
@@ -210,6 +219,7 @@ class Settings:
     mtu: int
     masquerade: bool
     policy_enforcement: str
+    policy_audit: bool
     labels: tuple[str, ...]
     flat: bool
     publish_ip: IPv4Address | None

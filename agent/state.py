@@ -27,6 +27,8 @@ class Subject:
     """A local identity in use: all endpoints that have it share one policy and its slot in the datapath."""
 
     labels: Labels
+    always: bool
+    """Its network insists on enforcement."""
     mode: Enforcement
     slot: int
     endpoints: int
@@ -36,6 +38,8 @@ class Subject:
 @dataclass(frozen=True, slots=True)
 class State:
     enforcement: Enforcement = Enforcement.DEFAULT
+    audit: bool = False
+    """What policy denies is told, and passes: everywhere."""
     pools: tuple[IPNetwork, ...] = ()
     """What networks may be cut from: never world, even where no network is."""
     networks: Map[str, Network] = field(default_factory=Map)
@@ -57,14 +61,16 @@ class State:
     def select(self, selector: Selector) -> Collection[int]:
         return self.selections.select(selector)
 
+    def mode_of(self, network: Network | None) -> Enforcement:
+        return mode_of(self.enforcement, always=network is not None and network.enforcement_always)
+
     def known_identities(self) -> Mapping[int, Labels]:
         return self.selections.identities
 
-    def mode_of(self, network: Network | None) -> Enforcement:
-        """A network may insist on enforcement; the node may have switched it off for all."""
-        if network is not None and network.enforcement_always and self.enforcement is Enforcement.DEFAULT:
-            return Enforcement.ALWAYS
-        return self.enforcement
+
+def mode_of(enforcement: Enforcement, *, always: bool) -> Enforcement:
+    """A network may insist on enforcement; the node may have switched it off for all."""
+    return Enforcement.ALWAYS if always and enforcement is Enforcement.DEFAULT else enforcement
 
 
 RESERVED = {int(reserved): reserved.labels for reserved in Reserved if reserved is not Reserved.UNKNOWN}

@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from agent.entries import address_entry, endpoint_entry, host_addresses
 from agent.events import (
+    AuditSet,
     EndpointPut,
     EndpointRemoved,
     Event,
@@ -36,7 +37,7 @@ from agent.operations import (
 )
 from agent.resolution import Resolution
 from agent.slots import LAST_SLOT
-from agent.state import RESERVED, State, Subject
+from agent.state import RESERVED, State, Subject, mode_of
 from datapath.tables import DeviceClass, IpcacheEntry
 from driver.hostfacts import HostFacts
 from identity.ipcache import Changes, Owner
@@ -87,6 +88,8 @@ def _advance(state: State, event: Event) -> Step:
             return _remove_endpoint(state, docker_id)
         case PolicyResolved():
             return _take_policy(state, event)
+        case AuditSet(audit):
+            return _set_audit(state, audit)
         case HostChanged(host):
             return _change_host(state, host)
         case SlotsWanted():
@@ -123,6 +126,23 @@ def _change_host(state: State, host: HostFacts) -> Step:
     if devices or gone:
         operations.append(BumpEpoch())
     return after, operations
+
+
+def _set_audit(state: State, audit: bool) -> Step:
+    if audit is state.audit:
+        return state, []
+    after = replace(state, audit=audit)
+    operations: list[Operation] = []
+    addresses: dict[IPNetwork, IpcacheEntry] = {}
+    for endpoint in state.endpoints.values():
+        if endpoint.ifindex:
+            network, slot = state.networks[endpoint.network_id], state.subjects[endpoint.identity].slot
+            entry = endpoint_entry(endpoint, network, slot, audit=audit)
+            operations.append(PutEndpoint(endpoint.ifindex, entry))
+            address = address_entry(endpoint, network, slot, audit=audit)
+            addresses |= dict.fromkeys(endpoint.prefixes, address)
+    ipcache, changes = state.ipcache.put_many(Owner.ENDPOINT, addresses)
+    return replace(after, ipcache=ipcache), [*operations, *_address_operations(changes)]
 
 
 def _readdress(before: State, after: State) -> Step:
@@ -181,8 +201,10 @@ def _put_endpoint(state: State, endpoint: Endpoint) -> Step:
     if not same:
         state, operations = _join(state, endpoint.identity, endpoint.labels, network)
     slot = state.subjects[endpoint.identity].slot
-    operations.append(PutEndpoint(endpoint.ifindex, endpoint_entry(endpoint, network, slot)))
-    entry = address_entry(endpoint, network, slot)
+    operations.append(
+        PutEndpoint(endpoint.ifindex, endpoint_entry(endpoint, network, slot, audit=state.audit))
+    )
+    entry = address_entry(endpoint, network, slot, audit=state.audit)
     ipcache, changes = state.ipcache.put_many(Owner.ENDPOINT, dict.fromkeys(endpoint.prefixes, entry))
     if before is not None and before.ifindex and before.prefixes != endpoint.prefixes:
         stale = set(before.prefixes) - set(endpoint.prefixes)
@@ -237,7 +259,9 @@ def _join(state: State, identity: int, labels: Labels, network: Network) -> Step
         selections = selections.with_identities({identity: labels})
         operations.extend(_introduce(state, identity, labels, gone=False))
     operations.append(_first_filling(state, slot, policy, selections))
-    subjects = state.subjects.set(identity, Subject(labels, mode, slot, 1, policy))
+    subjects = state.subjects.set(
+        identity, Subject(labels, network.enforcement_always, mode, slot, 1, policy)
+    )
     return replace(state, subjects=subjects, selections=selections, slots=slots), operations
 
 
@@ -316,7 +340,11 @@ def _take_policy(state: State, event: PolicyResolved) -> Step:
     policies, selections, maps = _mended(state, found)
     subjects = state.subjects.update(
         {
-            identity: replace(subject, policy=policies[identity])
+            identity: replace(
+                subject,
+                policy=policies[identity],
+                mode=mode_of(found.enforcement, always=subject.always),
+            )
             for identity, subject in state.subjects.items()
         }
     )
@@ -345,6 +373,7 @@ def _take_policy(state: State, event: PolicyResolved) -> Step:
     return (
         replace(
             state,
+            enforcement=found.enforcement,
             repository=found.repository,
             cidrs=found.cidrs,
             selections=selections.without_identities(found.removed),
@@ -373,7 +402,9 @@ def _mended(
     for identity, subject in state.subjects.items():
         policy = found.policies.get(identity)
         if policy is None or identity in came:
-            policy = resolve(found.repository, subject.labels, mode=subject.mode)
+            policy = resolve(
+                found.repository, subject.labels, mode=mode_of(found.enforcement, always=subject.always)
+            )
             selections = selections.keeping(policy.selectors)
             maps[identity] = map_state(policy, selections.select)
         else:

@@ -14,6 +14,7 @@ from agent import views
 from agent.entries import address_entry, endpoint_entry
 from agent.events import Event
 from agent.journal import Journal
+from agent.live import LiveSettings
 from agent.loop import Loop
 from agent.rules import Rules
 from agent.settings import SETTINGS, Settings
@@ -52,6 +53,7 @@ class System:
     bypasses: Bypasses
     identities: IdentityAllocator
     journal: Journal
+    live: LiveSettings
     program: Text
     """What the loader said: compiled, features."""
     lost: list[str]
@@ -96,6 +98,7 @@ class System:
         warnings += [
             {"kind": "FULL", "text": f"map {name} is full", "hint": "see `ciliate map list`"} for name in full
         ]
+        warnings += views.audit_warnings(state)
         warnings += [
             {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.current()
         ]
@@ -107,6 +110,7 @@ class System:
             "uptime": round(time.monotonic() - self.started, 1),
             "policy_revision": self.rules.revision,
             "policy_enforcement": str(state.enforcement),
+            "policy_audit": state.audit,
             "endpoints": views.count_endpoints(state),
             "store": {"state": "ok", "version": "", "detail": self.settings.texts["CILIATE_STORE"]},
             "docker": {
@@ -136,17 +140,28 @@ class System:
         return report
 
     def configuration(self) -> list[Text]:
+        texts = {**self.settings.texts, **self.live.in_force()}
+        sources = dict.fromkeys(self.settings.given, "environment")
+        sources |= dict.fromkeys(self.live.changed(), "api")
         return [
             {
                 "name": setting.name,
-                "value": self.settings.texts[setting.name],
+                "value": texts[setting.name],
                 "default": setting.default,
                 "help": setting.help,
-                "source": "environment" if setting.name in self.settings.given else "default",
+                "source": sources.get(setting.name, "default"),
                 "unbuilt": setting.unbuilt,
             }
             for setting in SETTINGS
         ]
+
+    def audit(self, endpoint: Endpoint, audit: bool) -> Endpoint:
+        """Whether what its policy denies passes. In force when it returns."""
+        self.networks.set_audit(endpoint.docker_id, audit)
+        changed = self.state.endpoints.get(endpoint.docker_id)
+        if changed is None:
+            raise NotFound(f"endpoint {endpoint.id} is gone")
+        return changed
 
     def identity(self, number: int) -> Text:
         labels = self.state.known_identities().get(number) or self.identities.lookup(number)
@@ -179,8 +194,8 @@ class System:
             problems.append(f"it is denied everything: {reason}")
         if endpoint.ifindex:
             network, subject = state.networks[endpoint.network_id], state.subjects[endpoint.identity]
-            entry = endpoint_entry(endpoint, network, subject.slot)
-            address = address_entry(endpoint, network, subject.slot)
+            entry = endpoint_entry(endpoint, network, subject.slot, audit=state.audit)
+            address = address_entry(endpoint, network, subject.slot, audit=state.audit)
             if self.datapath.endpoints.get(endpoint.ifindex) != entry:
                 problems.append("its entry in the datapath is not what it should be")
             problems.extend(

@@ -47,6 +47,7 @@ def endpoint(state: State, shown: Endpoint) -> View:
         "enforcement": {
             "ingress": subject is None or subject.policy.ingress_enforced,
             "egress": subject is None or subject.policy.egress_enforced,
+            "audit": state.audit or shown.audit,
         },
         "ports": [
             {
@@ -116,6 +117,25 @@ def count_endpoints(state: State) -> View:
         "ready": states[EndpointState.READY],
         "waiting": states[EndpointState.WAITING_FOR_LABELS],
     }
+
+
+def audit_warnings(state: State) -> list[View]:
+    """It is easily forgotten."""
+    if state.audit:
+        text = "audit mode: what policy denies passes, everywhere"
+        return [
+            {"kind": "AUDIT", "text": text, "hint": "`ciliate config CILIATE_POLICY_AUDIT=false` ends it"}
+        ]
+    audited = sorted(shown.id for shown in state.endpoints.values() if shown.audit and shown.ifindex)
+    if not audited:
+        return []
+    names = ", ".join(map(str, audited[:10]))
+    text = f"audit mode: what policy denies to {len(audited)} endpoints passes: {names}"
+    return [{"kind": "AUDIT", "text": text, "hint": "`ciliate endpoint config ID --no-audit` ends it"}]
+
+
+def endpoint_config(state: State, shown: Endpoint) -> View:
+    return {"audit": shown.audit, "audit_in_force": shown.audit or state.audit}
 
 
 def identity(number: int, labels: Labels) -> View:

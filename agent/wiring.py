@@ -21,6 +21,7 @@ from agent.courtesy import Courtesy
 from agent.events import Event, HostChanged, SlotsWanted
 from agent.housekeeping import Housekeeping
 from agent.journal import Journal
+from agent.live import LiveSettings, with_kept
 from agent.loading import Loading, finish_loader
 from agent.loop import Loop
 from agent.operations import realize
@@ -83,10 +84,11 @@ def build(settings: Settings, loading: Loading) -> System:
     programs = ContainerPrograms.open(settings.bpf_root)
     watch = policies.watch()
     slots, known = known_slots(datapath), records.networks()
+    enforced = with_kept(settings, records.settings())
     endpoints = living_endpoints(records, known, links.present(), identities.allocate)
     state, found = restore(
         datapath,
-        lambda rules: restored_state(settings, known.values(), endpoints, rules, view.facts, slots),
+        lambda rules: restored_state(enforced, known.values(), endpoints, rules, view.facts, slots),
         find_rules(watch, last_policies),
         last_policies,
     )
@@ -161,6 +163,7 @@ def build(settings: Settings, loading: Loading) -> System:
         bypasses=Bypasses(realm, containers, lambda: acceptance.facts),
         identities=identities,
         journal=journal,
+        live=LiveSettings(settings, records, loop, rules),
         program=program,
         lost=lost,
         started=started,

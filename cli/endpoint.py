@@ -33,7 +33,8 @@ def enforced(endpoint: Endpoint) -> str:
     """In which directions policy denies what no rule allows."""
     enforcement = endpoint["enforcement"]
     directions = [direction for direction in ("ingress", "egress") if enforcement[direction]]
-    return {0: "no", 1: "".join(directions), 2: "both"}[len(directions)]
+    where = {0: "no", 1: "".join(directions), 2: "both"}[len(directions)]
+    return f"{where}, audit" if enforcement["audit"] and directions else where
 
 
 def _row(endpoint: Endpoint) -> tuple[str | int | Cell, ...]:
@@ -56,7 +57,8 @@ def _row(endpoint: Endpoint) -> tuple[str | int | Cell, ...]:
 def list_(places: Places, output: str | None) -> None:
     """All endpoints of this host.
 
-    ENFORCED says in which directions policy denies what no rule allows: no, ingress, egress or both.
+    ENFORCED says in which directions policy denies what no rule allows: no, ingress, egress or both. With audit it
+    is told, and passes.
     """
     endpoints = places.agent().get("endpoint")
     show(
@@ -151,6 +153,30 @@ def labels(places: Places, endpoint: str, labels: tuple[str, ...], reset: bool, 
             )
         ),
     )
+
+
+@command.command()
+@endpoint_argument
+@click.option(
+    "--audit/--no-audit", default=None, help="Let pass what its policy denies, and tell it; or end that."
+)
+@output_option
+@click.pass_obj
+def config(places: Places, endpoint: str, audit: bool | None, output: str | None) -> None:
+    """Show what is set for one endpoint, or set it.
+
+    In audit mode policy drops nothing: what it denies has the verdict AUDIT in flows.
+
+    \b
+    ciliate endpoint config 12
+    ciliate endpoint config 12 --audit
+    ciliate monitor --verdict audit --endpoint 12
+    """
+    path = f"endpoint/{endpoint}/config"
+    found = places.agent().get(path) if audit is None else places.agent().patch(path, {"audit": audit})
+    for_all = found["audit_in_force"] and not found["audit"]
+    audited = "yes, as all endpoints are" if for_all else words.yes(found["audit"])
+    show(output, found, lambda: print_facts((("Audit", audited),)))
 
 
 @command.command()

@@ -14,7 +14,7 @@ from cli.output import printable
 
 Flow = Mapping[str, Any]
 
-VERDICTS = {"DROPPED": "red", "FORWARDED": "green"}
+VERDICTS = {"DROPPED": "red", "FORWARDED": "green", "AUDIT": "yellow"}
 
 
 def peer(side: Mapping[str, Any], protocol: str) -> str:
@@ -61,7 +61,7 @@ def clock(flow: Flow) -> str:
 
 FILTERS = (
     ("--type", "drop or policy-verdict (the first packet of a flow that was let through)"),
-    ("--verdict", "forwarded or dropped"),
+    ("--verdict", "forwarded, dropped or audit (policy denies it, and it passed)"),
     ("--reason", "why it was dropped, such as policy-denied"),
     ("--direction", "ingress or egress, as the container sees it"),
     ("--protocol", "tcp, udp, icmp, icmpv6, sctp, or a number"),

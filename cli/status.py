@@ -57,6 +57,11 @@ def _endpoints(counts: Health) -> Cell:
     return Cell(", ".join(parts), words.WAITING if counts["waiting"] else words.GOOD)
 
 
+def _policy(health: Health) -> str:
+    text = f"revision {health['policy_revision']}, enforcement {health['policy_enforcement']}"
+    return f"{text}, audit mode" if health["policy_audit"] else text
+
+
 def _datapath(datapath: Health) -> str:
     origin = "compiled at this start" if datapath["compiled"] else "from the compile cache"
     return f"{datapath['attach']}, ABI {datapath['abi']}, {origin}"
@@ -107,7 +112,7 @@ def print_status(health: Health, maps: Sequence[Health], observer: Health | None
             ("Agent", _agent(health)),
             ("Node", f"{health['node']}, cluster {health['cluster']}"),
             ("Endpoints", _endpoints(health["endpoints"])),
-            ("Policy", f"revision {health['policy_revision']}, enforcement {health['policy_enforcement']}"),
+            ("Policy", _policy(health)),
             ("Datapath", _datapath(health["datapath"])),
             ("Flows", _flows(observer, health["datapath"])),
             ("Docker", _part(health["docker"])),

@@ -24,6 +24,8 @@ class EndpointFlag(IntFlag):
     """No traffic with the world, nor with unmanaged addresses."""
     NO_CONTAINERS = 1 << 2
     """No traffic with other containers of the network."""
+    AUDIT = 1 << 3
+    """What its policy denies is told, and passes."""
 
 
 class DeviceClass(IntEnum):

@@ -343,6 +343,11 @@ class Networks:
             lambda endpoint, network: self._label(replace(endpoint, user_labels=labels), network, facts),
         )
 
+    def set_audit(self, endpoint_id: str, audit: bool) -> None:
+        """Whether what the endpoint's policy denies passes."""
+        with self._endpoint_locks.held(endpoint_id):
+            self._realm.put_endpoint(replace(self._endpoint(endpoint_id), audit=audit))
+
     def rename_network(self, network_id: str, name: str) -> None:
         """Docker tells a network's name to nobody who does not ask."""
         with self._networks_lock:

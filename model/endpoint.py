@@ -57,6 +57,8 @@ class Endpoint:
     identity: int = int(Reserved.INIT)
     state: EndpointState = EndpointState.CREATED
     ports: tuple[PublishedPort, ...] = ()
+    audit: bool = False
+    """What its policy denies is told, and passes."""
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:

@@ -23,6 +23,8 @@ class Direction(IntEnum):
 class Verdict(IntEnum):
     FORWARDED = 1
     DROPPED = 2
+    AUDIT = 4
+    """Policy denies it, for the reason given, and it passed: its endpoint is in audit mode."""
 
 
 class DropReason(IntEnum):
@@ -63,6 +65,7 @@ class DropReason(IntEnum):
     MARTIAN = 229, "Address that never leaves a host"
     UNKNOWN_ENDPOINT = 230, "Interface of no known endpoint"
     CONTAINERS_FORBIDDEN = 231, "Network forbids traffic between its containers"
+    AUDITED = 232, "Forwarded in audit mode, where policy denies it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,8 +141,10 @@ def _anything(text: str) -> Callable[[Peer], bool]:
 
 
 FLOW_FIELDS: Mapping[str, FlowField] = {
-    "verdict": FlowField(_member(Verdict), lambda f, v: f.event.verdict is v, "forwarded or dropped"),
-    "reason": FlowField(_member(DropReason), lambda f, v: f.event.reason is v, "why it was dropped"),
+    "verdict": FlowField(_member(Verdict), lambda f, v: f.event.verdict is v, "forwarded, dropped or audit"),
+    "reason": FlowField(
+        _member(DropReason), lambda f, v: f.event.reason is v, "why it was dropped, or policy denies it"
+    ),
     "type": FlowField(_member(EventType), lambda f, v: f.event.type is v, "drop or policy-verdict"),
     "direction": FlowField(_member(Direction), lambda f, v: f.event.direction is v, "egress or ingress"),
     "protocol": FlowField(_protocols, lambda f, v: protocol_name(f.event.protocol) in v, "name or number"),

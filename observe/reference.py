@@ -25,7 +25,7 @@ A flow is a dropped packet, or the first packet of a flow that was let through.
 | field | meaning |
 |---|---|
 | `time` | RFC 3339, UTC |
-| `verdict` | `FORWARDED` or `DROPPED` |
+| `verdict` | `FORWARDED`, `DROPPED`, or `AUDIT`: policy denies it, and it passed |
 | `reason`, `reason_text` | why it was dropped, as a name and in words; `NONE` if it was not |
 | `direction` | `EGRESS` or `INGRESS`, as the container whose program judged sees it |
 | `type` | `drop` or `policy-verdict` |

@@ -1,5 +1,6 @@
 """What one node remembers for itself, in a store of its own that no other node reads: Docker's networks and
-endpoints here, address pools and the addresses in use, and sysctls as they were before ciliate changed them.
+endpoints here, address pools and the addresses in use, settings that were changed while the agent ran, and sysctls as
+they were before ciliate changed them.
 
 Networks and pools are durable, because Docker never tells of them again. Endpoints and addresses need only
 survive the agent: a power cut ends the containers too, and Docker starts them with new ones."""
@@ -26,6 +27,7 @@ _NETWORKS = "networks/"
 _POOLS = "pools/"
 _ADDRESSES = "addresses/"
 _SYSCTLS = "sysctls/"
+_SETTINGS = "settings/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ _ADDRESS: Codec[AddressRecord] = Codec(
         ip_network(members["pool"]), ip_address(members["address"]), members["gateway"]
     ),
 )
-_SYSCTL: Codec[tuple[str, str]] = Codec(
-    lambda sysctl: {"name": sysctl[0], "value": sysctl[1]},
+_NAMED: Codec[tuple[str, str]] = Codec(
+    lambda named: {"name": named[0], "value": named[1]},
     lambda members: (str(members["name"]), str(members["value"])),
 )
 
@@ -136,17 +138,26 @@ class LocalStore:
 
     def sysctls(self) -> dict[str, str]:
         """Names, and the values to restore."""
-        return dict(self._all(_SYSCTLS, _SYSCTL))
+        return dict(self._all(_SYSCTLS, _NAMED))
 
     def save_sysctl(self, name: str, value: str) -> None:
         """Only the first value saved under a name is the one from before ciliate; later ones are ignored."""
         try:
-            self._store.transact([Set(_SYSCTLS + name, _SYSCTL.encode((name, value)), index=0)])
+            self._store.transact([Set(_SYSCTLS + name, _NAMED.encode((name, value)), index=0)])
         except Conflict:
             return
 
     def forget_sysctl(self, name: str) -> None:
         self._store.transact([Delete(_SYSCTLS + name)])
+
+    def settings(self) -> dict[str, str]:
+        """What was changed while the agent ran, by name, as text."""
+        return dict(self._all(_SETTINGS, _NAMED))
+
+    def keep_setting(self, name: str, value: str | None) -> None:
+        """None: no longer changed."""
+        key = _SETTINGS + name
+        self._store.transact([Delete(key) if value is None else Set(key, _NAMED.encode((name, value)))])
 
     def close(self) -> None:
         self._store.close()

@@ -10,34 +10,35 @@
 #define ABI_VERSION 1
 
 /* X(name, number, text). Numbers are never reused; those below 220 are Cilium's for the same fact. */
-#define DROP_REASONS(X)                                                         \
-	X(NONE, 0, "Forwarded")                                                 \
-	X(INVALID_SOURCE_MAC, 130, "Invalid source mac")                        \
-	X(INVALID_SOURCE_IP, 132, "Invalid source ip")                          \
-	X(POLICY_DENIED, 133, "Policy denied")                                  \
-	X(INVALID_PACKET, 134, "Invalid packet")                                \
-	X(CT_TRUNCATED_HEADER, 135, "Truncated or invalid header")              \
-	X(UNKNOWN_L4_PROTOCOL, 137, "Unknown L4 protocol")                      \
-	X(UNSUPPORTED_L3, 140, "Unsupported L3 protocol")                       \
-	X(CT_INSERT_FAILED, 155, "Conntrack entry could not be made")           \
-	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")       \
-	X(ENCAPSULATION_PROHIBITED, 170, "Encapsulation traffic is prohibited") \
-	X(UNKNOWN_SENDER, 172, "Unknown sender")                                \
-	X(FRAGMENT_NOT_FOUND, 175, "First fragment not seen")                   \
-	X(POLICY_DENY_RULE, 181, "Policy denied by a deny rule")                \
-	X(VLAN, 182, "VLAN traffic")                                            \
-	X(NETWORKS_SEPARATE, 220, "Endpoints are on separate networks")         \
-	X(UNKNOWN_DESTINATION, 221, "Unknown destination")                      \
-	X(MULTICAST, 222, "Multicast or broadcast")                             \
-	X(NO_POLICY, 223, "No policy map")                                      \
-	X(ICMP_UNRELATED, 224, "ICMP error of no tracked flow")                 \
-	X(HOST_FORBIDDEN, 225, "Network forbids traffic with the host")         \
-	X(WORLD_FORBIDDEN, 226, "Network forbids traffic with the world")       \
-	X(ROUTING_HEADER, 227, "IPv6 routing header")                           \
-	X(NEIGHBOUR_FORBIDDEN, 228, "Forbidden neighbour or router message")    \
-	X(MARTIAN, 229, "Address that never leaves a host")                     \
-	X(UNKNOWN_ENDPOINT, 230, "Interface of no known endpoint")              \
-	X(CONTAINERS_FORBIDDEN, 231, "Network forbids traffic between its containers")
+#define DROP_REASONS(X)                                                                \
+	X(NONE, 0, "Forwarded")                                                        \
+	X(INVALID_SOURCE_MAC, 130, "Invalid source mac")                               \
+	X(INVALID_SOURCE_IP, 132, "Invalid source ip")                                 \
+	X(POLICY_DENIED, 133, "Policy denied")                                         \
+	X(INVALID_PACKET, 134, "Invalid packet")                                       \
+	X(CT_TRUNCATED_HEADER, 135, "Truncated or invalid header")                     \
+	X(UNKNOWN_L4_PROTOCOL, 137, "Unknown L4 protocol")                             \
+	X(UNSUPPORTED_L3, 140, "Unsupported L3 protocol")                              \
+	X(CT_INSERT_FAILED, 155, "Conntrack entry could not be made")                  \
+	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")              \
+	X(ENCAPSULATION_PROHIBITED, 170, "Encapsulation traffic is prohibited")        \
+	X(UNKNOWN_SENDER, 172, "Unknown sender")                                       \
+	X(FRAGMENT_NOT_FOUND, 175, "First fragment not seen")                          \
+	X(POLICY_DENY_RULE, 181, "Policy denied by a deny rule")                       \
+	X(VLAN, 182, "VLAN traffic")                                                   \
+	X(NETWORKS_SEPARATE, 220, "Endpoints are on separate networks")                \
+	X(UNKNOWN_DESTINATION, 221, "Unknown destination")                             \
+	X(MULTICAST, 222, "Multicast or broadcast")                                    \
+	X(NO_POLICY, 223, "No policy map")                                             \
+	X(ICMP_UNRELATED, 224, "ICMP error of no tracked flow")                        \
+	X(HOST_FORBIDDEN, 225, "Network forbids traffic with the host")                \
+	X(WORLD_FORBIDDEN, 226, "Network forbids traffic with the world")              \
+	X(ROUTING_HEADER, 227, "IPv6 routing header")                                  \
+	X(NEIGHBOUR_FORBIDDEN, 228, "Forbidden neighbour or router message")           \
+	X(MARTIAN, 229, "Address that never leaves a host")                            \
+	X(UNKNOWN_ENDPOINT, 230, "Interface of no known endpoint")                     \
+	X(CONTAINERS_FORBIDDEN, 231, "Network forbids traffic between its containers") \
+	X(AUDITED, 232, "Forwarded in audit mode, where policy denies it")
 
 enum drop_reason {
 #define X(name, number, text) REASON_##name = number,
@@ -53,6 +54,7 @@ enum event_type {
 enum verdict {
 	VERDICT_FORWARDED = 1,
 	VERDICT_DROPPED = 2,
+	VERDICT_AUDIT = 4, /* policy denies it, for the reason given, and it passed */
 };
 
 enum direction {
@@ -76,6 +78,7 @@ enum endpoint_flag {
 	ENDPOINT_NO_HOST = 1 << 0,  /* no traffic with the host */
 	ENDPOINT_NO_WORLD = 1 << 1, /* no traffic with the world, nor with unmanaged addresses */
 	ENDPOINT_NO_CONTAINERS = 1 << 2, /* no traffic with other containers of the network */
+	ENDPOINT_AUDIT = 1 << 3,	 /* what its policy denies is told, and passes */
 };
 
 enum device_class {

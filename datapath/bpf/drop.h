@@ -16,12 +16,19 @@ static __always_inline void count(__u32 reason, __u8 direction, __u32 length)
 	metric->bytes += length;
 }
 
+static __always_inline __u32 reason_of(const struct packet *packet)
+{
+	if (packet->result)
+		return -packet->result;
+	return packet->is_news && packet->audited ? REASON_AUDITED : REASON_NONE;
+}
+
 /* `result` is 0 or a negative drop reason. A flow that goes on makes no event. */
 static __always_inline int conclude(struct __sk_buff *skb, struct packet *packet, int result)
 {
 	packet->result = result;
 	forget(packet);
-	count(-packet->result, packet->direction, skb->len);
+	count(reason_of(packet), packet->direction, skb->len);
 	if (packet->result) {
 		emit(skb, packet, EVENT_DROP);
 		return TC_ACT_SHOT;

@@ -31,6 +31,13 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
 }
 
+static __always_inline __u8 verdict_of(const struct packet *packet)
+{
+	if (packet->result)
+		return VERDICT_DROPPED;
+	return packet->audited ? VERDICT_AUDIT : VERDICT_FORWARDED;
+}
+
 static __always_inline void emit(struct __sk_buff *skb, const struct packet *packet, __u8 type)
 {
 	struct event *event = kernel_ring_reserve(MAP(events), sizeof(*event), 0);
@@ -51,8 +58,8 @@ static __always_inline void emit(struct __sk_buff *skb, const struct packet *pac
 	event->ifindex = skb->ifindex;
 	event->endpoint = packet->endpoint;
 	event->type = type;
-	event->reason = -packet->result;
-	event->verdict = packet->result ? VERDICT_DROPPED : VERDICT_FORWARDED;
+	event->reason = packet->result ? -packet->result : packet->audited;
+	event->verdict = verdict_of(packet);
 	event->direction = packet->direction;
 	event->protocol = packet->tuple.protocol;
 	event->family = packet->tuple.family;

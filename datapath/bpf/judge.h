@@ -1,6 +1,7 @@
 /* May this packet pass? A flow is judged in the direction in which it was opened: the separation of
  * networks, then egress policy of the opener, then ingress policy of the responder, each where that end
- * is a container of this node. The verdict is kept with the flow, for the epoch that was read before
+ * is a container of this node. What the policy of an end in audit mode denies is noted, and passes: that
+ * and nothing else, so a container without a map is closed even then. The verdict is kept with the flow, for the epoch that was read before
  * anything else; in another epoch the flow is judged anew, whichever way the packet goes. */
 #ifndef CILIATE_JUDGE_H
 #define CILIATE_JUDGE_H
@@ -15,9 +16,20 @@ static __always_inline bool is_judged(const struct packet *packet, const struct 
 	return entry && entry->epoch == packet->epoch;
 }
 
+/* Of several reasons the first counts. */
+static __always_inline int audit(struct packet *packet, int result)
+{
+	if (result != -REASON_POLICY_DENIED && result != -REASON_POLICY_DENY_RULE)
+		return result;
+	if (!packet->audited)
+		packet->audited = -result;
+	return 0;
+}
+
 static __always_inline int judge_end(struct packet *packet, const struct party *local,
 				     const struct party *peer, __u8 direction)
 {
+	int result;
 	struct policy_key key = {
 		.identity = peer->identity,
 		.direction = direction,
@@ -29,7 +41,8 @@ static __always_inline int judge_end(struct packet *packet, const struct party *
 		return 0;
 	packet->direction = direction;
 	packet->endpoint = local->id;
-	return ask_policy(local->policy, &key);
+	result = ask_policy(local->policy, &key);
+	return local->flags & ENDPOINT_AUDIT ? audit(packet, result) : result;
 }
 
 static __always_inline int judge(struct packet *packet)
@@ -37,6 +50,7 @@ static __always_inline int judge(struct packet *packet)
 	const struct party *opener = opener_of(packet), *responder = responder_of(packet);
 	__u8 direction = packet->direction;
 	__u16 endpoint = packet->endpoint;
+	__u16 audited;
 	int result;
 
 	result = check_separation(opener, responder, packet->via_stack);
@@ -45,9 +59,16 @@ static __always_inline int judge(struct packet *packet)
 	result = judge_end(packet, opener, responder, DIRECTION_EGRESS);
 	if (result)
 		return result;
+	audited = packet->audited;
+	if (audited) {
+		direction = DIRECTION_EGRESS;
+		endpoint = opener->id;
+	}
 	result = judge_end(packet, responder, opener, DIRECTION_INGRESS);
 	if (result)
 		return result;
+	if (packet->audited != audited) /* by the responder */
+		return 0;
 	packet->direction = direction;
 	packet->endpoint = endpoint;
 	return 0;
@@ -75,8 +96,8 @@ static __always_inline int renew(struct packet *packet, struct ct_entry *entry)
 
 	if (packet->is_reply && packet->via_stack)
 		return 0;
-	packet->is_news =
-		entry->source_identity != opener || entry->destination_identity != responder;
+	packet->is_news = packet->audited || entry->source_identity != opener ||
+			  entry->destination_identity != responder;
 	entry->source_identity = opener;
 	entry->destination_identity = responder;
 	entry->epoch = packet->epoch;

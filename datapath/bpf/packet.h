@@ -85,6 +85,7 @@ struct packet {
 	__u8 via_stack; /* of a flow that the host's NAT must see */
 	__u8 from_high; /* sent by the end that the flow's key calls high */
 	__u16 endpoint; /* the one whose policy is asked */
+	__u16 audited;	/* the reason why policy denies what passes all the same; 0: it does not */
 	__u32 action;	/* TC_ACT_* if nothing forbids it */
 	int result;	/* 0 or a negative drop reason */
 	__u64 epoch;	/* of the node, read before anything else */

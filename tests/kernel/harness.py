@@ -244,7 +244,7 @@ class Node:
         (reason, direction), packets, octets = changed[0]
         assert (packets, octets) == (1, len(frame))
         action = Action(run.result)
-        assert (action is Action.DROP) == (reason is not DropReason.NONE)
+        assert (action is Action.DROP) == (reason not in (DropReason.NONE, DropReason.AUDITED))
         events = [decode(record) for record in self.ring.take(8)]
         event = events[0] if events else None
         if event is None:
@@ -262,8 +262,13 @@ class Node:
     def _check_event(event: FlowEvent, action: Action, reason: DropReason, length: int) -> None:
         dropped = action is Action.DROP
         assert event.type is (EventType.DROP if dropped else EventType.POLICY_VERDICT)
+        assert event.length == length
+        if reason is DropReason.AUDITED:
+            assert event.verdict is Verdict.AUDIT
+            assert event.reason in (DropReason.POLICY_DENIED, DropReason.POLICY_DENY_RULE)
+            return
         assert event.verdict is (Verdict.DROPPED if dropped else Verdict.FORWARDED)
-        assert (event.reason, event.length) == (reason, length)
+        assert event.reason is reason
 
     def flows(self) -> list[ConntrackRecord]:
         return list(self.datapath.conntrack())

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.events import Event
 from agent.journal import Journal
+from agent.live import LiveSettings, with_kept
 from agent.loop import Loop
 from agent.operations import realize
 from agent.realm import AgentRealm
@@ -86,7 +87,12 @@ class Node:
         state, self.found = restore(
             self.datapath,
             lambda rules: restored_state(
-                self.settings, networks.values(), endpoints, rules, HostFacts(), slots
+                with_kept(self.settings, self.records.settings()),
+                networks.values(),
+                endpoints,
+                rules,
+                HostFacts(),
+                slots,
             ),
             find_rules(watch, self.last),
             self.last,
@@ -100,6 +106,7 @@ class Node:
         self.journal = Journal()
         self.realm = AgentRealm(self.loop, self.records, self.identities, self.journal)
         self.rules = Rules(self.loop, self.policies, self.last, watch, self.room)
+        self.live = LiveSettings(self.settings, self.records, self.loop, self.rules)
 
     def start(self) -> Node:
         self.loop.start()

@@ -89,7 +89,7 @@ def test_every_problem_is_told_at_once() -> None:
         ("CILIATE_DEVICES", "eth0 averyveryverylongname", "no name of a device"),
         ("CILIATE_LABELS", "app !", "excludes nothing"),
         ("CILIATE_POLICY_ENFORCEMENT", "sometimes", "default, always, never"),
-        ("CILIATE_POLICY_AUDIT", "true", "not available yet"),
+        ("CILIATE_POLICY_AUDIT", "perhaps", "neither true nor false"),
         ("CILIATE_PUBLISH_IP", "::1", "Expected 4 octets"),
         ("CILIATE_STATE_DIR", "state", "no absolute path"),
         ("CILIATE_XDP", "native", "not available yet"),

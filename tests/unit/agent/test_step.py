@@ -13,6 +13,7 @@ from immutables import Map
 
 from agent.desired import desired, diff, realized
 from agent.events import (
+    AuditSet,
     EndpointPut,
     EndpointRemoved,
     Event,
@@ -35,6 +36,7 @@ from agent.operations import (
 from agent.resolution import resolve_all
 from agent.state import RESERVED, State
 from agent.step import begin, step
+from datapath.abi import EndpointFlag
 from datapath.memory import MemoryDatapath
 from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint, EndpointState
@@ -44,6 +46,7 @@ from model.labels import Labels
 from model.network import Network, Subnet
 from policy.mapstate import PolicyEntry, PolicyKey
 from policy.repository import Repository
+from policy.resolve import Enforcement
 from policy.schema import load_rules
 from policy.selections import Selections
 
@@ -76,7 +79,13 @@ def network(number: int, **options: bool) -> Network:
 
 
 def endpoint(
-    number: int, *, in_network: int = 0, role: str = "web", linked: bool = True, moved: bool = False
+    number: int,
+    *,
+    in_network: int = 0,
+    role: str = "web",
+    linked: bool = True,
+    moved: bool = False,
+    audit: bool = False,
 ) -> Endpoint:
     return Endpoint(
         id=number + 1,
@@ -91,6 +100,7 @@ def endpoint(
         ),
         identity=256 + ROLES.index(role) + 10 * in_network,
         state=EndpointState.READY,
+        audit=audit,
     )
 
 
@@ -103,9 +113,13 @@ def run(state: State, datapath: MemoryDatapath, *events: Event) -> State:
 
 
 changes = st.one_of(
-    st.builds(lambda n, role, net, linked, moved: endpoint(n, in_network=net, role=role, linked=linked, moved=moved),
-              st.integers(0, 5), st.sampled_from(ROLES), st.integers(0, 1), st.booleans(), st.booleans()),
+    st.builds(lambda n, role, net, flags: endpoint(n, in_network=net, role=role, linked=flags[0], moved=flags[1],
+                                                   audit=flags[2]),
+              st.integers(0, 5), st.sampled_from(ROLES), st.integers(0, 1),
+              st.tuples(st.booleans(), st.booleans(), st.booleans())),
     st.just(SlotsWanted()),
+    st.booleans().map(AuditSet),
+    st.sampled_from(Enforcement),
     st.integers(0, 5).map(lambda n: EndpointRemoved(f"e{n}")),
     st.integers(0, 1).map(lambda n: NetworkPut(network(n))),
     st.integers(0, 1).map(lambda n: NetworkRemoved(f"n{n}")),
@@ -159,8 +173,15 @@ def test_steps_lead_where_the_big_one_leads(happenings: list[object], late: bool
             rules = Repository().add(load_rules(happening))
             # What was resolved for a snapshot meets a state that has gone on, save in its rules.
             event = PolicyResolved(
-                resolve_all(replace(snapshot, cidrs=state.cidrs) if late else state, rules)
+                resolve_all(
+                    replace(snapshot, cidrs=state.cidrs) if late else state,
+                    rules,
+                    enforcement=state.enforcement,
+                )
             )
+        elif isinstance(happening, Enforcement):
+            seen = replace(snapshot, cidrs=state.cidrs) if late else state
+            event = PolicyResolved(resolve_all(seen, state.repository, enforcement=happening))
         elif isinstance(happening, HostFacts):
             event = HostChanged(happening)
         else:
@@ -345,3 +366,28 @@ def test_rules_meet_who_left_while_they_were_resolved() -> None:
     assert diff(desired(state), realized(datapath, state.slots.fresh)) == []
     web = state.subjects[endpoint(0).identity].slot
     assert client.identity not in {key.identity for key in datapath.policy(web) or {}}
+
+
+def test_audit_mode_marks_every_endpoint_and_ends_with_judging_anew() -> None:
+    datapath = MemoryDatapath()
+    state = run(fresh(), datapath, NetworkPut(network(0)), EndpointPut(endpoint(0)))
+    state = run(state, datapath, EndpointPut(endpoint(1, linked=False)))
+    state = run(state, datapath, EndpointPut(endpoint(2, role="client", audit=True)))
+
+    def audited() -> list[bool]:
+        entries = [entry for _, entry in sorted(datapath.endpoints.items())]
+        addresses = [datapath.ipcache.get(prefix) for e in (0, 2) for prefix in endpoint(e).prefixes]
+        assert [bool(entry and entry.flags & EndpointFlag.AUDIT) for entry in addresses[::2]] == [
+            bool(entry.flags & EndpointFlag.AUDIT) for entry in entries
+        ]
+        return [bool(entry.flags & EndpointFlag.AUDIT) for entry in entries]
+
+    assert audited() == [False, True]
+    for audit, expected in ((True, [True, True]), (False, [False, True])):
+        _, operations = step(state, AuditSet(audit))
+        assert operations[-1] == BumpEpoch()
+        state = run(state, datapath, AuditSet(audit))
+        assert audited() == expected
+        assert step(state, AuditSet(audit))[1] == []
+    _, operations = step(state, EndpointPut(endpoint(2, role="client")))
+    assert operations[-1] == BumpEpoch(), "also of one alone"

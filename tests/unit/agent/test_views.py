@@ -68,7 +68,7 @@ def test_a_name_that_means_nothing_is_refused(name: str) -> None:
 def test_endpoints_are_shown_with_what_rules_do_to_them(node: Node) -> None:
     node.put({"endpointSelector": {"matchLabels": {"role": "web"}}, "ingress": [{}]})
     shown = views.endpoint(node.state, node.state.endpoints["e0"])
-    assert shown["enforcement"] == {"ingress": True, "egress": False}
+    assert shown["enforcement"] == {"ingress": True, "egress": False, "audit": False}
     assert shown["labels"] == ["container:role=web", "network:id=n0"]
     bare = node.state.endpoints["e0"].unlinked()
     assert views.endpoint(node.state, bare)["labels"] == ["reserved:init"]

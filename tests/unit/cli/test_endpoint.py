@@ -27,7 +27,7 @@ WEB: dict[str, Any] = {
     "tags": [],
     "identity": 1001,
     "state": "ready",
-    "enforcement": {"ingress": True, "egress": False},
+    "enforcement": {"ingress": True, "egress": False, "audit": False},
     "ports": [
         {"protocol": "tcp", "host_ip": "0.0.0.0", "host_port": 8080, "port": 80},
         {"protocol": "tcp", "host_ip": "::", "host_port": 8080, "port": 80},
@@ -42,7 +42,7 @@ NEW = {
     "ipv6": "",
     "identity": 5,
     "state": "waiting-for-labels",
-    "enforcement": {"ingress": True, "egress": True},
+    "enforcement": {"ingress": True, "egress": True, "audit": False},
     "labels": ["reserved:init"],
     "ports": [],
 }

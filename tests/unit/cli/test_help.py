@@ -16,6 +16,7 @@ EXPECTED = """
 ciliate
 ciliate status
 ciliate endpoint
+ciliate endpoint config
 ciliate endpoint get
 ciliate endpoint health
 ciliate endpoint labels

@@ -17,6 +17,7 @@ HEALTH: dict[str, Any] = {
     "uptime": 11_553.2,
     "policy_revision": 14,
     "policy_enforcement": "default",
+    "policy_audit": False,
     "endpoints": {"total": 12, "ready": 11, "waiting": 0},
     "store": {"state": "ok"},
     "docker": {"state": "ok", "version": "28.5.2"},
