@@ -34,7 +34,7 @@ NAME = {
 
 RULES = {
     "required": True,
-    "description": "a list of rules, or one rule, as JSON or YAML",
+    "description": "a list of rules or CiliumNetworkPolicy objects, or one, as JSON or YAML",
     "content": {
         "application/json": {
             "schema": {"type": "array", "items": {"type": "object"}},

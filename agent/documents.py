@@ -13,14 +13,10 @@ from typing import Any
 import yaml
 
 from model.errors import InvalidInput
+from model.scalars import CORE, KINDS, SCALARS
 
 LARGEST = 1_000_000
 """Parts that a YAML document may have once its aliases are followed: a page of them can stand for terabytes."""
-
-_CORE = "tag:yaml.org,2002:"
-_SPOKEN = frozenset(
-    f"{_CORE}{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge")
-)
 
 
 def parse(body: bytes, mimetype: str) -> Any:
@@ -62,7 +58,7 @@ def _yaml(text: str) -> Any:
         nodes: list[yaml.Node] = []
         while loader.check_node():
             node = loader.get_node()
-            if node is not None and node.tag != f"{_CORE}null":
+            if node is not None and node.tag != f"{CORE}null":
                 nodes.append(node)
         _check(nodes)
         documents = [loader.construct_document(node) for node in nodes]
@@ -101,14 +97,8 @@ class _Strict(yaml.SafeLoader):
 
 
 _Strict.yaml_implicit_resolvers = {}
-for _kind, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF", "tTfFyYnNoO"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", "-+0123456789"),
-    ("merge", r"<<", "<"),
-):
-    _Strict.add_implicit_resolver(f"{_CORE}{_kind}", re.compile(f"(?:{_pattern})$"), list(_first))
+for _kind, _pattern, _first in SCALARS:
+    _Strict.add_implicit_resolver(f"{CORE}{_kind}", re.compile(f"(?:{_pattern})$"), list(_first))
 
 
 def _check(roots: list[yaml.Node]) -> None:
@@ -122,8 +112,8 @@ def _check(roots: list[yaml.Node]) -> None:
                 f"with its aliases (*) followed the body has more than {LARGEST} parts",
                 hint="write out what it means",
             )
-        if node.tag not in _SPOKEN:
-            raise _error(f"{node.tag.removeprefix(_CORE)!r} is no kind of value that rules have", node)
+        if node.tag not in KINDS:
+            raise _error(f"{node.tag.removeprefix(CORE)!r} is no kind of value that rules have", node)
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):

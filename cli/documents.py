@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from model.errors import InvalidInput, NotFound
+from model.scalars import CORE, KINDS, SCALARS
 
 SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -128,6 +129,13 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _StrictLoader(Loader):  # type: ignore[misc]
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
+    yaml_constructors: ClassVar[dict[str, Any]] = {
+        tag: constructor
+        for tag, constructor in Loader.yaml_constructors.items()
+        if tag is None or tag in KINDS
+    }
+
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key, _ in node.value:
@@ -138,3 +146,7 @@ class _StrictLoader(Loader):  # type: ignore[misc]
             if isinstance(key.value, str):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+for _kind, _pattern, _first in SCALARS:
+    _StrictLoader.add_implicit_resolver(f"{CORE}{_kind}", re.compile(f"(?:{_pattern})$"), list(_first))

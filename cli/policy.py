@@ -63,8 +63,8 @@ def import_(
 ) -> None:
     """Add rules: all of them or none.
 
-    From a FILE, from all files of a DIR, or from stdin (-). Files are JSON or YAML: a rule, a list of rules, or
-    several YAML documents.
+    From a FILE, from all files of a DIR, or from stdin (-). Files are JSON or YAML: a rule, a list of rules,
+    several YAML documents, or CiliumNetworkPolicy objects without a namespace.
 
     \b
     ciliate policy import web.yaml --replace-with-labels name=web --wait 5
@@ -77,7 +77,7 @@ def import_(
         lambda: places.agent().put("policy", given.rules, query, wait=wait),
         given.locate,
     )
-    _tell(output, answer, len(given.rules), f"imported, revision {answer['revision']}")
+    _tell(output, answer, len(answer["policy"]), f"imported, revision {answer['revision']}")
 
 
 @command.command()
@@ -96,7 +96,7 @@ def validate(places: Places, source: str, output: str | None) -> None:
         lambda: places.agent().put("policy", given.rules, {"dry-run": "true"}),
         given.locate,
     )
-    _tell(output, answer, len(given.rules), "valid")
+    _tell(output, answer, len(answer["policy"]), "valid")
 
 
 @command.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.documents import parse
 from cli.documents import read
 from model.errors import CiliateError, InvalidInput, NotFound
 
@@ -31,6 +32,15 @@ def test_yaml_a_list_or_several_documents(tmp_path: Path) -> None:
         f"{tmp_path}/a.yaml: document[0][0]",
         f"{tmp_path}/a.yaml: document[1]",
     ]
+
+
+def test_yaml_means_what_it_means_to_the_agent(tmp_path: Path) -> None:
+    words = ["010", "0x10", "12:30", "2024-01-01", "2024-01-01T00:00:00Z", "yes", "1_000", "1", "-1", "1.5", "1e3", "~",
+             "null", ".inf", "=", "0o7", "+1", "''", "1.", "on", "y"]  # fmt: skip
+    text = "".join(f"- {word}\n" for word in words)
+    given = read(write(tmp_path / "a.yaml", text)).rules
+    assert given == parse(text.encode(), "application/yaml")
+    assert given[:5] == words[:5]
 
 
 def test_yaml_that_begins_like_json(tmp_path: Path) -> None:
@@ -69,7 +79,8 @@ def test_a_path_of_the_api_becomes_a_place_in_a_file(tmp_path: Path) -> None:
         ("a.yaml", "a: [1\nb: 2\n", "a.yaml:2:2", ""),
         ("a.yaml", "a: !!python/object:os.system {}\n", "a.yaml:1:4", "constructor"),
         ("a.yaml", "# nothing\n", "a.yaml", "holds no rules"),
-        ("a.yaml", "a: 2026-99-99\n", "a.yaml", "month"),
+        ("a.yaml", "a: !!timestamp 2026-01-01\n", "a.yaml:1:4", "constructor"),
+        ("a.yaml", "a: 1" + "0" * 5000 + "\n", "a.yaml", "digits"),
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, name: str, text: str, path: str, says: str) -> None:
