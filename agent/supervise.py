@@ -2,7 +2,8 @@
 
 Small on purpose, and it imports little: it must outlive everything else. It holds the listening sockets, so a
 request that arrives while the worker is down waits in the backlog for the next worker instead of failing
-(dockerd retries a missing socket for 15 s, a refused one likewise)."""
+(dockerd retries a missing socket for 15 s, a refused one likewise). A worker that cannot start leaves its reason, and
+requests get that for an answer until the next attempt."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from agent.settings import Settings, from_environment
+from agent.standin import refuse_next
 from model.errors import CiliateError, Conflict, Unavailable
 from model.version import VERSION
 
@@ -43,11 +45,12 @@ _PR_SET_PDEATHSIG = 1
 @dataclass(slots=True)
 class Child:
     """A process that is kept alive. The first restart is immediate; a child that keeps dying young waits longer
-    each time."""
+    each time. A child that writes its number into `pid_file` has grown up by that."""
 
     name: str
     command: list[str]
     descriptors: tuple[int, ...] = ()
+    pid_file: Path | None = None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     not_before: float = 0.0
@@ -77,11 +80,19 @@ class Child:
             self._gone(now, f"cannot be started: {error}")
 
     def _gone(self, now: float, why: str) -> None:
+        young = now - self.started < GROWN_UP and not self._has_served()
         self.process = None
-        young = now - self.started < GROWN_UP
         self.not_before = now + self.pause if young else now
         self.pause = min(max(FIRST_PAUSE, self.pause * 2), LONGEST_PAUSE) if young else 0.0
         _say(f"{self.name} {why}")
+
+    def _has_served(self) -> bool:
+        if self.pid_file is None or self.process is None:
+            return False
+        try:
+            return self.pid_file.read_text().strip() == str(self.process.pid)
+        except OSError:
+            return False
 
     def report(self) -> dict[str, object]:
         running = self.process is not None
@@ -98,7 +109,12 @@ def family(settings: Settings, descriptors: tuple[int, ...]) -> list[Child]:
     here = [sys.executable, "-m"]
     places = ["--bpf-root", str(settings.bpf_root), "--run-dir", str(settings.run_dir)]
     return [
-        Child("worker", [*here, "agent.worker", *map(str, descriptors)], descriptors),
+        Child(
+            "worker",
+            [*here, "agent.worker", *map(str, descriptors)],
+            descriptors,
+            settings.run_dir / "agent.pid",
+        ),
         Child("observe", [*here, "observe", *places]),
     ]
 
@@ -132,14 +148,19 @@ class Supervisor:
             ]
             self.children = self.make_children(settings, tuple(listener.fileno() for listener in sockets))
             while not self.stopping:
-                select.select([wakeup], [], [], self._look())
+                seconds = self._look()
+                reason = self._why_no_worker()
+                ready = select.select([wakeup, *(sockets if reason else [])], [], [], seconds)[0]
+                for listener in sockets:
+                    if listener in ready:
+                        refuse_next(listener, reason)
                 _drain(wakeup)
         finally:
             # First the paths: who calls now finds no socket, and tries again until the next agent is there.
             for path in paths:
                 path.unlink(missing_ok=True)
             self._end_children()
-            for name in ("supervisor.pid", "children.json"):
+            for name in ("supervisor.pid", "agent.pid", "children.json", "worker.failure"):
                 (settings.run_dir / name).unlink(missing_ok=True)
             lock.close()
 
@@ -154,6 +175,15 @@ class Supervisor:
             self._report()
         waiting = [child.not_before - now for child in self.children if child.process is None]
         return max(min(waiting), 0.0) if waiting else None
+
+    def _why_no_worker(self) -> str:
+        """ "" while there is one, or it may yet come up at the first attempt."""
+        if self.children[0].process is not None:
+            return ""
+        try:
+            return (self.settings.run_dir / "worker.failure").read_text()
+        except OSError:
+            return "it ends as soon as it begins"
 
     def _report(self) -> None:
         target = self.settings.run_dir / "children.json"

@@ -1,4 +1,5 @@
-"""The process that owns the state: one worker and no more, which a lock file asserts. `agent.pid` names it.
+"""The process that owns the state: one worker and no more, which a lock file asserts. `agent.pid` names it once it
+serves; why it cannot start is left in `worker.failure`.
 
 It first starts the datapath's loader and only then imports what it is made of."""
 
@@ -11,7 +12,8 @@ import socket
 import sys
 import threading
 import traceback
-from typing import Any
+from pathlib import Path
+from typing import IO
 
 from agent.loading import start_loader
 from agent.settings import Settings, from_environment
@@ -30,18 +32,30 @@ COLLECT = (10_000, 20, 50)
 many objects that looking for it would take as long as resolving, while nobody else gets a turn."""
 
 
-def claim(settings: Settings) -> Any:
+def claim(settings: Settings) -> IO[str]:
     """The lock that makes this process the only owner of the state. Kept open until the process ends."""
     lock = (settings.run_dir / "agent.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)  # a dying predecessor frees it within moments
-    (settings.run_dir / "agent.pid").write_text(f"{os.getpid()}\n")
     return lock
 
 
 def main() -> None:
     """Arguments: the descriptors of the three listening sockets."""
     settings = from_environment()
+    failure = settings.run_dir / "worker.failure"
     lock = claim(settings)
+    try:
+        serve_all(settings, lock, failure)
+    except Exception as error:
+        if not isinstance(error, CiliateError):
+            traceback.print_exc()
+        reason = str(error) or type(error).__name__
+        failure.write_text(reason)
+        sys.exit(f"ciliate-agent cannot start: {reason}")
+
+
+def serve_all(settings: Settings, lock: IO[str], failure: Path) -> None:
+    """Until a signal ends it, and then with the process. Raises what keeps it from starting."""
     loading = start_loader(settings)
     # Only now: while the loader works.
     import agent.lean  # noqa: F401
@@ -51,16 +65,15 @@ def main() -> None:
 
     configure(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_SECONDS)
-    try:
-        system = build(settings, loading)
-    except CiliateError as error:
-        sys.exit(f"ciliate-agent cannot start: {error}")
+    system = build(settings, loading)
     gc.freeze()
     gc.set_threshold(*COLLECT)
     doors = [
         Door(socket.socket(fileno=int(number)), threads, connections)
         for number, (threads, connections) in zip(sys.argv[1:4], (DOCKER, ROOT, READERS), strict=True)
     ]
+    failure.unlink(missing_ok=True)
+    (settings.run_dir / "agent.pid").write_text(f"{os.getpid()}\n")
     status = 0
     try:
         serve(system.wsgi, doors, settings.run_dir, system.rules.stop)

@@ -153,3 +153,26 @@ def test_the_agent_starts_without_an_engine(fresh_host: Callable[..., Host]) -> 
     host.network("n")
     host.start("box", "--network", "n")
     assert host.endpoints()["box"]["state"] == "ready"
+
+
+def test_an_agent_that_cannot_start_hangs_neither_a_run_nor_the_engine_s_boot(own_host: Host) -> None:
+    host = own_host
+    host.start("mine", "--network", "n", "--restart", "always")
+    host.start("other", "--restart", "always")
+    host.agent.stop()
+    records = host.path("/var/lib/ciliate/node.db")
+    kept = records.read_bytes()
+    records.write_bytes(b"garbage" * 1000)
+    host.agent.start(wait=False)
+    host.until(lambda: host.path("/run/ciliate/worker.failure").exists(), "the worker has said why")
+    failed = host.docker("run", "--rm", "--network", "n", "box", "true", check=False)
+    assert failed.status == 125 and "node.db" in failed.err
+    status = host.ciliate("status", check=False)
+    assert status.status == 1 and "node.db" in status.err
+    host.engine.restart(signal.SIGKILL)
+    assert host.inspect("other")["State"]["Running"], "whoever has nothing to do with ciliate"
+
+    records.write_bytes(kept)
+    host.agent.wait_ready()
+    host.docker("start", "mine")
+    assert host.endpoints()["mine"]["state"] == "ready"

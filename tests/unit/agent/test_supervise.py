@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 WORKER = """
 import os, socket, sys
+from agent.settings import from_environment
+(from_environment().run_dir / "agent.pid").write_text(str(os.getpid()))
 listener = socket.socket(fileno=int(sys.argv[1]))
 while True:
     connection, _ = listener.accept()
@@ -50,7 +52,7 @@ from agent.supervise import Child, Supervisor, only_one
 def children(settings, descriptors):
     python = [sys.executable, "-c"]
     return [
-        Child("worker", [*python, WORKER, *map(str, descriptors)], descriptors),
+        Child("worker", [*python, WORKER, *map(str, descriptors)], descriptors, settings.run_dir / "agent.pid"),
         Child("observe", [*python, OTHER]),
     ]
 
@@ -58,17 +60,25 @@ Supervisor(from_environment(), children, patience=0.3).run()
 """
 
 
+UNFIT = """
+import sys
+from agent.settings import from_environment
+(from_environment().run_dir / "worker.failure").write_text("node.db is no database")
+sys.exit(1)
+"""
+
+
 class Agent:
     """A supervisor in a process of its own, over directories of its own."""
 
-    def __init__(self, directory: Path, other: str = SLEEPER) -> None:
+    def __init__(self, directory: Path, other: str = SLEEPER, worker: str = WORKER) -> None:
         self.environment = {
             "CILIATE_RUN_DIR": str(directory / "run"),
             "CILIATE_PLUGIN_DIR": str(directory / "plugins"),
             "CILIATE_STATE_DIR": str(directory / "state"),
         }
         self.settings = from_environment(self.environment)
-        program = f"WORKER = {WORKER!r}\nOTHER = {other!r}\n{SUPERVISOR}"
+        program = f"WORKER = {worker!r}\nOTHER = {other!r}\n{SUPERVISOR}"
         self.process = subprocess.Popen(
             [sys.executable, "-c", program],
             env={**os.environ, **self.environment},
@@ -95,6 +105,15 @@ class Agent:
             client.connect(str(self.settings.plugin_socket))
             client.sendall(text)
             return client.recv(100)
+
+    def ask_whole(self, text: bytes) -> bytes:
+        """All that is answered until the other side has closed."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(self.settings.plugin_socket))
+            client.sendall(text)
+            client.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: client.recv(1 << 16), b""))
 
     def end(self) -> None:
         with suppress(ProcessLookupError):
@@ -142,6 +161,31 @@ def test_a_worker_that_dies_of_a_request_comes_back_for_the_others(agent: Agent)
         with suppress(ConnectionError):
             assert agent.ask(b"die") == b""
         assert agent.ask(b"next").startswith(b"next from")
+
+
+@pytest.fixture
+def unfit(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path, worker=UNFIT)
+    try:
+        until(lambda: agent.report().get("worker", {}).get("restarts", 0) >= 2)
+        yield agent
+    finally:
+        agent.end()
+
+
+def test_a_worker_that_cannot_start_hangs_nobody(unfit: Agent) -> None:
+    """dockerd waits for an answer without limit, and at boot all containers wait for it."""
+    body = b"x" * 100_000
+    head = b"POST /NetworkDriver.Join HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for request in (head + body, b"GET /v1/healthz HTTP/1.1\r\n\r\n", b"nonsense", b""):
+        answer = unfit.ask_whole(request)
+        assert not answer or answer.startswith(b"HTTP/1.1 503 ")
+        if b"HTTP" in request:
+            told = json.loads(answer.partition(b"\r\n\r\n")[2])
+            assert told["Err"] == told["Error"] == told["error"]
+            assert "node.db is no database" in told["error"] and told["hint"]
+    unfit.process.terminate()
+    assert unfit.process.wait(20) == 0
 
 
 def test_the_other_child_is_kept_alive_too(agent: Agent) -> None:
@@ -273,6 +317,13 @@ def test_one_that_lived_long_is_started_at_once() -> None:
         "state": child.report()["state"],
         "restarts": len(moments) - 1,
     }
+
+
+def test_one_that_has_served_is_started_at_once_however_young(tmp_path: Path) -> None:
+    pid_file = tmp_path / "agent.pid"
+    serves = ["/bin/sh", "-c", f"echo $$ > {pid_file}"]
+    moments = starts(Child("served", serves, pid_file=pid_file), lifetime=0.25, until_=20)
+    assert {later - earlier for earlier, later in pairwise(moments)} <= {0.25, 0.5}
 
 
 def test_a_child_that_cannot_be_started_is_tried_again() -> None:
