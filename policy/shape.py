@@ -157,7 +157,7 @@ class _ElementSchema(_Part):
         if data.get("ports") and data.get("icmps"):
             raise ValidationError("toPorts and icmps exclude each other: write two elements")
         services = None if not listed else tuple(service for part in listed for service in part)
-        requires = tuple({one for part in data.get("requires") or () for one in part.requirements})
+        requires = tuple(sorted({one for part in data.get("requires") or () for one in part.requirements}))
         by_label = self.fields["endpoints"].data_key
         if requires and by_label not in given and (given or listed):
             alone = f"narrows {by_label} only, and here there is none: write it into an element of its own"

@@ -54,6 +54,23 @@ def test_what_was_waited_for_is_in_force(node: Node) -> None:
     assert not admits(node, "client")
 
 
+def test_rules_may_come_in_kubernetes_objects_one_to_a_document(node: Node) -> None:
+    document = """
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: %s, creationTimestamp: 2024-05-01T10:00:00Z}
+spec:
+  endpointSelector: {matchLabels: {role: %s}}
+  ingress: [{fromEndpoints: [{matchLabels: {role: client}}], toPorts: [{ports: [{port: "80", protocol: TCP}]}]}]
+"""
+    body = "---".join(document % pair for pair in (("web-in", "web"), ("db-in", "db"))).encode()
+    node.rules.put(body, "application/yaml", replace=[], wait=5.0, dry_run=False)
+    assert admits(node, "client")
+    assert roles(node) == ["web", "db"]
+    assert node.rules.delete(["name=web-in"], 5.0)["deleted"] == 1
+    assert roles(node) == ["db"]
+
+
 def test_one_may_wait_for_a_revision_that_another_made(node: Node) -> None:
     revision = node.put(allow("web", "client"), wait=0.0)
     assert node.rules.show([], revision, 5.0)["revision"] >= revision

@@ -159,13 +159,19 @@ REFUSED: dict[str, tuple[type[CiliateError], str, str]] = {
 }
 
 
-def read(name: str) -> Any:
+@pytest.fixture(autouse=True)
+def files() -> None:
+    """They may be missing where nobody put anything beside the repository."""
+    if not FOLDER.parent.is_dir():
+        pytest.skip(f"no {FOLDER.parent}")
     require(FOLDER.is_dir(), f"{FOLDER} with users' rules")
+
+
+def read(name: str) -> Any:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 def test_every_file_is_known() -> None:
-    require(FOLDER.is_dir(), f"{FOLDER} with users' rules")
     assert {path.stem for path in FOLDER.glob("*.json")} == set(MEANT) | set(REFUSED)
 
 
