@@ -10,7 +10,7 @@ from flask import Flask, request
 from flask.views import MethodView
 from flask_smorest import Api, Blueprint
 
-from agent import schema, views
+from agent import schema, tables, views
 from agent.app import rest_app
 from agent.system import System
 
@@ -53,20 +53,11 @@ RULES = {
 
 NUMBER = {"name": "number", "in": "path", "description": "of the identity", "schema": {"type": "integer"}}
 
-TABLES: dict[str, Callable[[System], list[Text]]] = {
-    "endpoints": System.show_endpoints,
-    "ipcache": System.show_ipcache,
-    "policies": System.show_policies,
-    "ct": System.show_conntrack,
-    "metrics": System.show_metrics,
-    "devices": System.show_devices,
-}
-
 TABLE = {
     "name": "name",
     "in": "path",
-    "description": "which one",
-    "schema": {"type": "string", "enum": list(TABLES)},
+    "description": "a map's own name, or `ct` and `ipcache` for the maps that make these up",
+    "schema": {"type": "string", "enum": list(tables.TABLES)},
 }
 
 Current = Callable[[], System]
@@ -353,14 +344,14 @@ def _maps(system: Current) -> Blueprint:
         @blueprint.response(200, schema.MapSchema(many=True))
         def get(self) -> list[Text]:
             """The maps and how full they are."""
-            return system().map_info()
+            return tables.maps(system())
 
     @blueprint.route("/map/<name>", parameters=[TABLE])
     class OneMap(MethodView):
         @blueprint.response(200, schema.MapEntrySchema(many=True))
         def get(self, name: str) -> list[Text]:
             """What one table holds, read from the kernel now."""
-            return views.find_table(TABLES, name)(system())
+            return tables.read(system(), name)
 
     return blueprint
 

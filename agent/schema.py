@@ -532,6 +532,7 @@ class MapSchema(_Answer):
     max_entries = fields.Integer()
     key_size = fields.Integer()
     value_size = fields.Integer()
+    readable = fields.Boolean(metadata={"description": "whether `/map/{name}` shows its entries"})
 
 
 class MapEntrySchema(_Answer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any
 
 from agent.state import State
 from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry
@@ -18,8 +18,6 @@ from model.network import IPNetwork
 from policy.mapstate import PolicyEntry, PolicyKey
 
 View = dict[str, Any]
-
-T = TypeVar("T")
 
 PROTOCOLS = {0: "any", 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 
@@ -279,9 +277,3 @@ def endpoint_labels(shown: Endpoint) -> View:
         "user_labels": None if shown.user_labels is None else shown.user_labels.texts(),
         "identity": shown.identity,
     }
-
-
-def find_table(tables: Mapping[str, T], name: str) -> T:
-    if name not in tables:
-        raise NotFound(f"no table {name!r}", path="name", hint=f"there are {', '.join(sorted(tables))}")
-    return tables[name]

@@ -17,14 +17,18 @@ PATIENCE = 0.3
 
 
 def _answers(
-    context: click.Context, path: str, item: Callable[[Any], tuple[str, str]], begun: str
+    context: click.Context,
+    path: str,
+    item: Callable[[Any], tuple[str, str]],
+    begun: str,
+    wanted: Callable[[Any], bool] = lambda _answer: True,
 ) -> list[CompletionItem]:
     """The items of a list of the agent's, as (word, explanation), that begin with `begun`."""
     top = context.find_root().params
     places = Places(Path(top.get("run_dir") or "/run/ciliate"), top.get("api"))
     try:
         answers: Iterable[Any] = places.agent(PATIENCE).get(path)
-        words = [item(answer) for answer in answers]
+        words = [item(answer) for answer in answers if wanted(answer)]
     except (CiliateError, LookupError, TypeError):
         return []
     return [CompletionItem(word, help=explanation) for word, explanation in words if word.startswith(begun)]
@@ -46,4 +50,11 @@ def identity_numbers(context: click.Context, _parameter: click.Parameter, begun:
 
 
 def map_names(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    return _answers(context, "map", lambda kernel_map: (kernel_map["name"], kernel_map["type"]), begun)
+    """Those whose entries can be read."""
+    return _answers(
+        context,
+        "map",
+        lambda kernel_map: (kernel_map["name"], kernel_map["type"]),
+        begun,
+        wanted=lambda kernel_map: bool(kernel_map["readable"]),
+    )

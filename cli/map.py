@@ -15,7 +15,7 @@ from cli.entries import print_entries
 from cli.output import output_option, print_table, show
 from cli.words import Cell
 
-COLUMNS = ("NAME", "TYPE", "ENTRIES", "MOST", "FULL", "KEY", "VALUE")
+COLUMNS = ("NAME", "TYPE", "ENTRIES", "MOST", "FULL", "KEY", "VALUE", "READ")
 
 
 @click.group()
@@ -40,6 +40,7 @@ def _row(kernel_map: Mapping[str, Any]) -> tuple[str | int | Cell, ...]:
         fullness(kernel_map),
         kernel_map["key_size"],
         kernel_map["value_size"],
+        words.yes(kernel_map["readable"]),
     )
 
 
@@ -53,7 +54,8 @@ def print_maps(maps: Iterable[Mapping[str, Any]]) -> None:
 def list_(places: Places, output: str | None) -> None:
     """All maps and how full they are.
 
-    ENTRIES and MOST count what a map holds and can hold; KEY and VALUE are the bytes of each.
+    ENTRIES and MOST count what a map holds and can hold; KEY and VALUE are the bytes of each; READ, whether
+    `ciliate map get` shows its entries.
     """
     maps = places.agent().get("map")
     show(output, maps, lambda: print_maps(maps))
@@ -64,6 +66,10 @@ def list_(places: Places, output: str | None) -> None:
 @output_option
 @click.pass_obj
 def get(places: Places, name: str, output: str | None) -> None:
-    """All entries of the map NAME."""
+    """All entries of the map NAME.
+
+    Also of `ct` (ct4 and ct6) and of `ipcache` (hosts and prefixes of both families). Maps that are the
+    programs' own (READ says no in `ciliate map list`) have none to show.
+    """
     entries = places.agent(timeout=30.0).get(f"map/{name}")
     show(output, entries, lambda: print_entries(entries, empty=f"{name} is empty"))

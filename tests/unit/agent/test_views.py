@@ -80,8 +80,3 @@ def test_endpoints_are_shown_with_what_rules_do_to_them(node: Node) -> None:
 )
 def test_ports_are_shown_as_ranges(port: int, bits: int, text: str) -> None:
     assert views.ports_of(PolicyKey(Direction.INGRESS, 0, 6, port, bits)) == text
-
-
-def test_a_table_that_does_not_exist_is_not_found() -> None:
-    with pytest.raises(NotFound, match="no table"):
-        views.find_table({"one": 1}, "two")

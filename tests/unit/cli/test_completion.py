@@ -66,8 +66,14 @@ def test_endpoints_by_number_and_name(agent: CannedAgent, tmp_path: Path) -> Non
 
 
 def test_maps(agent: CannedAgent, tmp_path: Path) -> None:
-    agent.on("GET", "/v1/map", [{"name": "ct", "type": "lru_hash"}, {"name": "ipcache", "type": "hash"}])
-    assert complete(tmp_path, "map", "get", "i") == ["ipcache"]
+    """That these are those that `map get` takes is shown with the real agent, in tests/kernel/agent/test_maps.py."""
+    names = {"ct4": True, "endpoints": True, "epoch": False}
+    agent.on(
+        "GET",
+        "/v1/map",
+        [{"name": name, "type": "hash", "readable": readable} for name, readable in names.items()],
+    )
+    assert complete(tmp_path, "map", "get", "e") == ["endpoints"]
 
 
 def test_without_an_agent_nothing_is_offered(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ MAPS: list[dict[str, Any]] = [
         "max_entries": 65536,
         "key_size": 4,
         "value_size": 44,
+        "readable": True,
     },
     {
         "name": "ct4",
@@ -49,6 +50,7 @@ MAPS: list[dict[str, Any]] = [
         "max_entries": 262144,
         "key_size": 16,
         "value_size": 64,
+        "readable": True,
     },
     {
         "name": "events",
@@ -57,6 +59,7 @@ MAPS: list[dict[str, Any]] = [
         "max_entries": 1048576,
         "key_size": 0,
         "value_size": 0,
+        "readable": False,
     },
 ]
 OBSERVER = {"status": "ok", "seen": 9000, "kept": 4096}
@@ -137,10 +140,10 @@ def test_what_is_wrong_and_what_to_do(agent: CannedAgent, observer: CannedAgent,
 
 def test_verbose_shows_every_map(ciliate: Ciliate) -> None:
     assert (
-        "NAME       TYPE      ENTRIES  MOST     FULL  KEY  VALUE\n"
-        "endpoints  hash      12       65536    <1%   4    44\n"
-        "ct4        lru_hash  31457    262144   12%   16   64\n"
-        "events     ringbuf   -        1048576  -     0    0\n"
+        "NAME       TYPE      ENTRIES  MOST     FULL  KEY  VALUE  READ\n"
+        "endpoints  hash      12       65536    <1%   4    44     yes\n"
+        "ct4        lru_hash  31457    262144   12%   16   64     yes\n"
+        "events     ringbuf   -        1048576  -     0    0      no\n"
     ) in ciliate("status", "--verbose").out
 
 

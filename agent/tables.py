@@ -1,0 +1,106 @@
+"""The kernel's maps, and the tables whose entries can be read: each map that means something to people by its own name,
+and by one name what several maps hold together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from agent import views
+from agent.system import System
+from datapath.maps import MAPS
+from model.errors import NotFound
+
+Text = dict[str, Any]
+
+
+def maps(system: System) -> list[Text]:
+    return [
+        {
+            "name": info.name,
+            "type": info.type,
+            "entries": info.entries,
+            "max_entries": info.max_entries,
+            "key_size": info.key_size,
+            "value_size": info.value_size,
+            "readable": info.name in TABLES,
+        }
+        for info in system.datapath.map_info()
+    ]
+
+
+def read(system: System, name: str) -> list[Text]:
+    """What the table holds, read from the kernel now. Raises NotFound."""
+    if name in TABLES:
+        return TABLES[name](system)
+    known = f"entries can be read of {', '.join(sorted(TABLES))}"
+    if name in MAPS:
+        raise NotFound(f"the entries of map {name!r} are for the programs alone", path="name", hint=known)
+    raise NotFound(f"no map {name!r}", path="name", hint=known)
+
+
+def _endpoints(system: System) -> list[Text]:
+    return [views.endpoint_entry(*item) for item in sorted(system.datapath.endpoints.items())]
+
+
+def _ipcache(system: System) -> list[Text]:
+    return [views.address_entry(*item) for item in views.ordered(dict(system.datapath.ipcache.items()))]
+
+
+def _addresses(system: System, *, version: int, whole: bool) -> list[Text]:
+    """`whole`: single addresses; the others are ranges."""
+    found = {
+        prefix: entry
+        for prefix, entry in system.datapath.ipcache.items()
+        if prefix.version == version and (prefix.prefixlen == prefix.max_prefixlen) == whole
+    }
+    return [views.address_entry(*item) for item in views.ordered(found)]
+
+
+def _devices(system: System) -> list[Text]:
+    return [
+        {"key": {"ifindex": index}, "value": {"class": kind}}
+        for index, kind in system.datapath.devices.items()
+    ]
+
+
+def _policies(system: System) -> list[Text]:
+    return [
+        views.policy_entry(subject.slot, identity, key, entry)
+        for identity, subject in sorted(system.state.subjects.items())
+        for key, entry in sorted((system.datapath.policy(subject.slot) or {}).items())
+    ]
+
+
+def _conntrack(system: System, *, versions: tuple[int, ...] = (4, 6)) -> list[Text]:
+    now = time.monotonic_ns()
+    return [
+        views.conntrack_entry(record, now)
+        for record in system.datapath.conntrack()
+        if record.source.version in versions
+    ]
+
+
+def _metrics(system: System) -> list[Text]:
+    return [
+        views.metric_entry(reason, direction, packets, octets)
+        for (reason, direction), (packets, octets) in sorted(system.datapath.metrics().items())
+    ]
+
+
+TABLES: dict[str, Callable[[System], list[Text]]] = {
+    "endpoints": _endpoints,
+    "ipcache": _ipcache,
+    "hosts4": partial(_addresses, version=4, whole=True),
+    "hosts6": partial(_addresses, version=6, whole=True),
+    "prefixes4": partial(_addresses, version=4, whole=False),
+    "prefixes6": partial(_addresses, version=6, whole=False),
+    "policies": _policies,
+    "ct": _conntrack,
+    "ct4": partial(_conntrack, versions=(4,)),
+    "ct6": partial(_conntrack, versions=(6,)),
+    "metrics": _metrics,
+    "devices": _devices,
+}
