@@ -24,8 +24,9 @@ IDENTITY_SECONDS = 60.0
 
 
 class Housekeeping:
-    """Spare policy maps every second when some were used; what the host view saw and the writer could not take over;
-    conntrack's expired entries and those of addresses that are gone; identities that nobody has any more."""
+    """Every second: spare policy maps when some were used; what the host view saw and the writer could not take over;
+    a look at some links. More rarely: conntrack's expired entries and those of addresses that are gone; identities that
+    nobody has any more."""
 
     def __init__(
         self,
@@ -33,11 +34,13 @@ class Housekeeping:
         datapath: Datapath,
         identities: IdentityAllocator,
         host: Callable[[], HostFacts],
+        guard: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._datapath = datapath
         self._identities = identities
         self._host = host
+        self._guard = guard
         self._addresses: set[IPAddress] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
@@ -58,6 +61,7 @@ class Housekeeping:
             for task in (
                 self._spare_maps,
                 self._host_facts,
+                self._links_guarded,
                 *(task for task, at in due.items() if at <= now),
             ):
                 if task in every:
@@ -74,6 +78,9 @@ class Housekeeping:
         facts = self._host()
         if facts != self._loop.state.host:
             self._loop.call(HostChanged(facts))
+
+    def _links_guarded(self) -> None:
+        self._guard()
 
     def _conntrack(self) -> None:
         living = self._living()

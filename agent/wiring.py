@@ -34,12 +34,13 @@ from agent.state import State
 from agent.step import step
 from agent.stored_rules import find_rules
 from agent.system import System
-from datapath.attach import ContainerPrograms, attach
+from datapath.attach import ContainerPrograms, attach, attached
 from datapath.kernel import KernelDatapath
 from driver import api as driver_api
 from driver.accept import Acceptance
 from driver.bypass import Bypasses
 from driver.containers import Containers
+from driver.guard import Guard
 from driver.host import Host
 from driver.hostfacts import HostFacts
 from driver.hostview import HostView
@@ -146,7 +147,8 @@ def build(settings: Settings, loading: Loading) -> System:
     courtesy = Courtesy()
     rules = Rules(loop, policies, last_policies, watch, give_way=courtesy.give_way)
     rules.start(found)
-    housekeeping = Housekeeping(loop, datapath, identities, lambda: view.facts)
+    guard = Guard(realm, networks, attached)
+    housekeeping = Housekeeping(loop, datapath, identities, lambda: view.facts, guard.look)
     housekeeping.start()
     reconciler.start()
 

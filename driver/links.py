@@ -152,6 +152,15 @@ class Links:
                 f"interface {plan.host_name} could not be set up: {error.strerror or error}"
             ) from error
 
+    def shut(self, ifindex: int) -> None:
+        """Let nothing pass. No error if the link is gone. Raises Unavailable."""
+        down = _encode(ifinfmsg, RTM_NEWLINK, 0, {"index": ifindex, "change": _IFF_UP}, [])
+        try:
+            self._netlink.request([down])
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise Unavailable(f"interface {ifindex} could not be set down: {error.strerror}") from error
+
     def delete(self, name: str) -> None:
         """Remove a link, and with it its other end and routes. No error if it is not there."""
         self._delete({}, [("IFLA_IFNAME", name)], name)

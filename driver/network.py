@@ -118,8 +118,7 @@ class Networks:
             lost.append(str(error))
         for endpoint in linked:
             try:
-                self._attach(endpoint.ifindex)
-                self._links.open(self._plan(endpoint, networks[endpoint.network_id]), endpoint.ifindex)
+                self._fit(endpoint)
             except (CiliateError, OSError) as error:
                 lost.append(f"interface {endpoint.ifname} of {endpoint.container_name}: {error}")
         for ifindex in present.values():
@@ -130,6 +129,18 @@ class Networks:
     def close(self) -> None:
         """Links and all stay as they are."""
         self._pool.close()
+
+    def mend(self, before: Endpoint) -> None:
+        """A link that was found without its programs gets them back, or goes down until it can have them."""
+        with self._endpoint_locks.held(before.docker_id):
+            endpoint = self._realm.endpoints().get(before.docker_id)
+            if endpoint is None or endpoint.ifindex != before.ifindex:
+                return  # it has ended meanwhile
+            try:
+                self._fit(endpoint)
+                log.warning("a link had lost its programs", interface=endpoint.ifname)
+            except (CiliateError, OSError) as error:
+                log.error("a link without programs is down", interface=endpoint.ifname, reason=str(error))
 
     def create_network(self, request: NetworkRequest) -> None:
         options = network_options(request.options)
@@ -380,6 +391,15 @@ class Networks:
         if endpoint.state is EndpointState.READY:
             endpoint = replace(endpoint, identity=self._realm.identify(endpoint.labels))
         self._realm.put_endpoint(endpoint)
+
+    def _fit(self, endpoint: Endpoint) -> None:
+        """Programs onto its link, which is down if they cannot be had."""
+        try:
+            self._attach(endpoint.ifindex)
+            self._links.open(self._plan(endpoint, self._network(endpoint.network_id)), endpoint.ifindex)
+        except BaseException:
+            _quietly(lambda: self._links.shut(endpoint.ifindex))
+            raise
 
     def _plan(self, endpoint: Endpoint, network: Network) -> LinkPlan:
         return link_plan(endpoint, network, self._defaults.mtu or self._host.facts().mtu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
@@ -56,7 +57,13 @@ class FailingRealm(MemoryRealm):
 class Agent:
     """The driver as the agent wires it; a second one takes over the realm of the first, as after a restart."""
 
-    def __init__(self, realm: FailingRealm | None = None, defaults: Defaults | None = None) -> None:
+    def __init__(
+        self,
+        realm: FailingRealm | None = None,
+        defaults: Defaults | None = None,
+        *,
+        attach_fails: bool = False,
+    ) -> None:
         run("ip", "link", "set", "lo", "up")
         self.realm = realm or FailingRealm()
         self.containers = Known(
@@ -66,6 +73,7 @@ class Agent:
             }
         )
         self.attached: list[int] = []
+        self.attach_fails = attach_fails
         self.links = Links()
         nft = Nft(masquerade=True)
         sysctls = Sysctls(dict, lambda _path, _value: None)
@@ -78,13 +86,18 @@ class Agent:
             self.ports,
             self.containers,
             Labeller(LabelFilter()),
-            self.attached.append,
+            self._attach,
             defaults or Defaults(),
         )
         self.lost = self.networks.restore()
         application = Flask(__name__)
         application.register_blueprint(blueprint(self.networks))
         self.client = application.test_client()
+
+    def _attach(self, ifindex: int) -> None:
+        if self.attach_fails:
+            raise OSError(errno.EINVAL, "no program")
+        self.attached.append(ifindex)
 
     def close(self) -> None:
         self.networks.close()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from driver.facts import ContainerFacts
+from driver.guard import Guard
 from driver.network import Defaults
 from driver.plan import GATEWAY_DEVICE
 from model.endpoint import EndpointState
@@ -407,6 +408,47 @@ def test_links_without_an_endpoint_do_not_survive_a_restart() -> None:
     kept: Iterable[str] = {again.known().ifname, "ctra1a1a1a1a1", "lo", GATEWAY_DEVICE}
     assert names() == set(kept)
     again.close()
+
+
+@in_own_netns
+def test_a_link_without_programs_gets_them_back_or_goes_down() -> None:
+    agent = Agent()
+    agent.create_network()
+    agent.start()
+    ifindex, ifname = agent.known().ifindex, agent.known().ifname
+    fitted: set[int] = {ifindex}
+    guard = Guard(agent.realm, agent.networks, fitted.__contains__)
+    agent.attached.clear()
+    guard.look()
+    assert agent.attached == []
+    fitted.clear()
+    guard.look()
+    assert agent.attached == [ifindex] and is_up(ifname)
+
+    agent.attach_fails = True
+    guard.look()
+    assert not is_up(ifname)
+    agent.attach_fails = False
+    guard.look()
+    assert is_up(ifname)
+    assert f"dev {ifname}" in run("ip", "route", "show", "10.200.0.2"), "and it is reached again"
+    agent.close()
+
+
+@in_own_netns
+def test_a_restart_that_cannot_attach_opens_nothing() -> None:
+    agent = Agent()
+    agent.create_network()
+    agent.start()
+    agent.close()
+    again = Agent(agent.realm, attach_fails=True)
+    assert any(again.known().ifname in sentence for sentence in again.lost)
+    assert not is_up(again.known().ifname)
+    again.close()
+
+
+def is_up(name: str) -> bool:
+    return "UP" in json.loads(run("ip", "-j", "link", "show", name))[0]["flags"]
 
 
 @in_own_netns
