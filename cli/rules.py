@@ -29,7 +29,6 @@ def _cidr(given: Mapping[str, Any]) -> str:
 
 PEERS: Mapping[str, Callable[[Any], str]] = {
     "Endpoints": selector,
-    "Requires": lambda each: f"only {selector(each)}",
     "CIDR": str,
     "CIDRSet": _cidr,
     "Entities": str,
@@ -66,10 +65,14 @@ def _ports(element: Mapping[str, Any]) -> str:
 
 
 def _element(element: Mapping[str, Any], preposition: str) -> str:
+    demands = ", ".join(selector(each) for each in element.get(f"{preposition}Requires") or ())
+    if demands and len(element) == 1:
+        return f"only {preposition} who has {demands}"
     if not element:
         return "nothing"
     peers, ports = _peers(element, preposition), _ports(element)
-    return f"{preposition} {peers} on {ports}" if ports else f"{preposition} {peers}"
+    said = f"{preposition} {peers} on {ports}" if ports else f"{preposition} {peers}"
+    return f"{said}, only {preposition} who has {demands}" if demands else said
 
 
 def direction(rule: Rule, name: str) -> list[str]:

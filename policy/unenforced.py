@@ -42,9 +42,9 @@ _ELEMENTS = ("ingress", "ingressDeny", "egress", "egressDeny")
 def refuse_unenforced(rule: Mapping[str, Any], path: str) -> None:
     """The first such field of a rule that is otherwise right."""
     for place, part in _parts(rule, path):
-        for name, reason in UNENFORCED.items():
-            if _says(name, part.get(name)):
-                raise Unsupported(reason, path=f"{place}.{name}")
+        for name, value in part.items():
+            if name in UNENFORCED and _says(name, value):
+                raise Unsupported(UNENFORCED[name], path=f"{place}.{name}")
 
 
 def _says(name: str, value: Any) -> bool:

@@ -49,6 +49,11 @@ FROM_CLIENT = {"fromEndpoints": [{"matchLabels": {"app": "client"}}]}
             "allow from anybody on 80-90",
         ),
         ({"fromEntities": ["host", "world"]}, "allow from host or world"),
+        ({"fromRequires": [{"matchLabels": {"env": "a"}}]}, "allow only from who has env=a"),
+        (
+            {**FROM_CLIENT, "fromRequires": [{"matchLabels": {"env": "a"}}, {"matchLabels": {"b": ""}}]},
+            "allow from app=client, only from who has env=a, b",
+        ),
         (
             {"fromCIDR": ["10.0.0.0/8"], "fromCIDRSet": [{"cidr": "0.0.0.0/0", "except": ["1.1.1.1/32"]}]},
             "allow from 10.0.0.0/8 or 0.0.0.0/0 except 1.1.1.1/32",
