@@ -9,7 +9,7 @@ import click
 from cli import questions
 from cli import rules as wording
 from cli.apply import apply
-from cli.client import Places, Query
+from cli.client import Places, Query, Service
 from cli.output import output_option, print_table, show
 from cli.sources import source_argument, wait_option, with_file
 
@@ -126,7 +126,7 @@ def get(places: Places, wanted: tuple[str, ...], name: str | None, output: str |
 @command.command()
 @click.argument("labels", metavar="[LABEL]...", nargs=-1)
 @click.option("--name", metavar="NAME", help="Delete the set with this name.")
-@click.option("--all", "everything", is_flag=True, help="Delete every rule that is in no named set.")
+@click.option("--all", "everything", is_flag=True, help="Delete every rule, those of named sets too.")
 @wait_option
 @output_option
 @click.pass_obj
@@ -141,13 +141,31 @@ def delete(
     """Delete rules by their labels, or a named set.
 
     Those go that have every LABEL given. Flows that only they allowed end at once. Rules of named sets are deleted
-    with their set only.
+    with their set only, or with --all.
     """
     if (bool(labels), bool(name), everything).count(True) != 1:
         raise click.UsageError("give the labels of the rules to delete, or --name, or --all")
+    agent = places.agent()
+    if everything:
+        _delete_all(agent, wait, output)
+        return
     path, query = ("policy", {"labels": labels}) if name is None else (f"policy/name/{name}", {})
-    answer = places.agent().delete(path, {**query, "wait": wait}, wait=wait)
+    answer = agent.delete(path, {**query, "wait": wait}, wait=wait)
     _tell(output, answer, answer["deleted"], f"deleted, revision {answer['revision']}")
+
+
+def _delete_all(agent: Service, wait: float, output: str | None) -> None:
+    """One after the other; whoever waits does so for the last. May be repeated."""
+    sets = [found["name"] for found in agent.get("policy/name")]
+    answer: dict[str, Any] = {"revision": 0, "deleted": 0, "sets": sets}
+    paths = ["policy", *(f"policy/name/{name}" for name in sets)]
+    for path in paths:
+        seconds = wait if path is paths[-1] else 0.0
+        gone = agent.delete(path, {"wait": seconds}, wait=seconds)
+        answer["revision"] = gone["revision"]
+        answer["deleted"] += gone["deleted"]
+    these = f", with the sets {', '.join(sets)}" if sets else ""
+    _tell(output, answer, answer["deleted"], f"deleted{these}, revision {answer['revision']}")
 
 
 @command.command()

@@ -36,6 +36,7 @@ def node(agent: CannedAgent) -> Iterator[Node]:
         path = f"/v1/policy/name/{name}".replace(" ", "%20")
         agent.on("PUT", path, put(name))
         agent.on("DELETE", path, delete(name))
+    agent.on("DELETE", "/v1/policy", lambda query, _body: node.rules.delete([], float(query["wait"][0])))
     agent.on("GET", "/v1/policy/name", lambda _query, _body: node.rules.sets())
     agent.on(
         "GET",
@@ -181,3 +182,14 @@ def test_what_is_no_set_is_refused(node: Node, ciliate: Ciliate, folder: Path) -
         True,
     )
     assert sets(node) == {}
+
+
+def test_delete_all_leaves_no_rule_in_force(node: Node, ciliate: Ciliate, folder: Path) -> None:
+    ciliate("policy", "apply", "-f", str(folder))
+    node.put(allow("cache", "web"))
+    ran = ciliate("policy", "delete", "--all", "--wait", "5")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith("4 rules deleted, with the sets db, web, revision ")
+    assert node.rules.show([], 0, 0.0)["policy"] == [] and node.rules.sets() == []
+    again = ciliate("policy", "delete", "--all", "-o", "json")
+    assert json.loads(again.out)["deleted"] == 0
