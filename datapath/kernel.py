@@ -99,9 +99,6 @@ class KernelDatapath:
     def release_policy(self, slot: int) -> None:
         self._policies.release(slot)
 
-    def clear_policy(self, slot: int) -> None:
-        self._policies.clear(slot)
-
     def bump_epoch(self) -> int:
         epoch = self._maps["epoch"]
         with self._epoch_lock:

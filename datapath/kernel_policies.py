@@ -118,11 +118,6 @@ class KernelPolicies:
     def release(self, slot: int) -> None:
         self._released.add(slot)
 
-    def clear(self, slot: int) -> None:
-        if 0 <= slot < self._outer.max_entries:
-            syscall.delete(self._outer.fd, encode_number(slot))
-            self._leave(slot)
-
     def count(self) -> int:
         """Slots that hold a map."""
         return self._outer.count()

@@ -158,10 +158,6 @@ class MemoryDatapath:
     def release_policy(self, slot: int) -> None:
         self._released.add(slot)
 
-    def clear_policy(self, slot: int) -> None:
-        self._policies.pop(slot, None)
-        self._released.discard(slot)
-
     def _check_slot(self, slot: int) -> None:
         if not 0 <= slot < self._specs["policies"].max_entries:
             raise full("policies", self._specs["policies"].max_entries)

@@ -170,9 +170,6 @@ class Datapath(Protocol):
         """Nobody points to the slot, and what is in it means nothing until it is replaced: who shares its map
         need not spare it."""
 
-    def clear_policy(self, slot: int) -> None:
-        """Take the slot's map away; an empty slot is no error."""
-
     def bump_epoch(self) -> int:
         """Make every flow be judged anew at its next packet. The new epoch; never one that was before."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -18,6 +19,9 @@ ALLOW, DENY = PolicyEntry(), PolicyEntry(deny=True)
 NONE, DENIED, RULE = DropReason.NONE, DropReason.POLICY_DENIED, DropReason.POLICY_DENY_RULE
 
 Policy = Mapping[PolicyKey, PolicyEntry]
+
+WITHOUT_MAP = 50
+"""A slot that nobody has ever had."""
 
 
 def entries(*allowed: PolicyKey, deny: tuple[PolicyKey, ...] = ()) -> Policy:
@@ -123,9 +127,9 @@ class TestWhoIsAsked:
         assert node.send(A, address, tcp(4000, 444, SYN)).reason is DENIED
 
     def test_nobody_where_there_is_no_map(self, node: Node) -> None:
-        node.datapath.clear_policy(B.number)
+        node.datapath.ipcache.put(ip_network(B.ipv4), replace(B.address, policy=WITHOUT_MAP))
         assert node.send(A, B.ipv4, tcp(1, 80)).reason is DropReason.NO_POLICY
-        node.datapath.clear_policy(A.number)
+        node.datapath.endpoints.put(A.number, replace(A.endpoint, policy=WITHOUT_MAP))
         assert node.send(A, WORLD4, tcp(1, 80)).reason is DropReason.NO_POLICY
 
 

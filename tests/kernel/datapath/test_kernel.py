@@ -63,7 +63,6 @@ def test_no_file_is_left_open(datapath: KernelDatapath) -> None:
     datapath.replace_policies({slot: allow(slot) for slot in range(100)})
     datapath.edit_policies([1], allow(7), [])
     datapath.policy(1)
-    datapath.clear_policy(1)
     datapath.map_info()
     assert files() == before
 

@@ -205,7 +205,7 @@ def test_what_the_kernel_forgot_is_put_back(settled: Node) -> None:
     web = settled.state.endpoints["e0"]
     datapath.endpoints.delete(web.ifindex)
     datapath.ipcache.delete(web.prefixes[0])
-    datapath.clear_policy(settled.state.subjects[web.identity].slot)
+    datapath.replace_policies({settled.state.subjects[web.identity].slot: {}})
     restarted(settled)
 
 
