@@ -7,6 +7,7 @@ How a page writes them:
                  what is printed besides is left out
     ```yaml      a file if its first line is `# NAME.yaml`, else rules
     ```text      a picture
+    ```hcl       what another program reads
     `ciliate x`  inside a sentence: a command too, as with make, journalctl and scripts of packaging/
 
 A command with a comment that begins with `fails` or `times out` does not succeed."""
@@ -62,7 +63,7 @@ def items(page: str) -> Iterator[Item]:
         elif kind == "yaml":
             name = re.match(r"# (\S+\.yaml)\n", content)
             yield File(name[1], content) if name else Rules(content)
-        elif kind != "text":
+        elif kind not in ("text", "hcl"):
             raise ValueError(f"a block is called {kind!r}: {content.splitlines()[0]}")
     for span in _SPAN.findall(_FENCE.sub("", page)):
         text = " ".join(span.split())
