@@ -77,6 +77,7 @@ def test_another_socket_can_be_named(agent: CannedAgent, capsys: pytest.CaptureF
 def test_who_may_not_write_reads_through_the_groups_socket(agent: CannedAgent) -> None:
     """Seen as another user, because root may open every socket."""
     agent.on("GET", "/v1/ip", [{**NOWHERE, "prefix": "10.0.0.0/8"}])
+    agent.on("GET", "/v1/policy/name", [])
     with TemporaryDirectory() as place:
         run_dir = Path(place)
         run_dir.chmod(0o755)
