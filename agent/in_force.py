@@ -39,6 +39,7 @@ def endpoint_policy(state: State, endpoint: Endpoint) -> View:
         "name": endpoint.container_name or f"endpoint {endpoint.id}",
         "identity": endpoint.identity,
         "labels": subject.labels.texts(),
+        "audit": state.audit or endpoint.audit,
         "slot": subject.slot,
         "entries": len(map_state(subject.policy, state.select)),
         **{

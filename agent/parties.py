@@ -58,6 +58,15 @@ class Party:
         """Its policy, if an endpoint of this node has this identity."""
         return state.subjects.get(self.identity)
 
+    def is_audited(self, state: State) -> bool:
+        """Whether what its policy denies passes. Of several endpoints that it may be, that has to be so for all."""
+        own = (
+            [self.endpoint]
+            if self.endpoint
+            else [endpoint for endpoint in state.endpoints.values() if endpoint.identity == self.identity]
+        )
+        return state.audit or (bool(own) and all(endpoint.audit for endpoint in own))
+
 
 def find_pair(state: State, source: str, destination: str) -> tuple[Party, Party]:
     """A container that sits in several networks is met in the one that both share. Raises NotFound, InvalidInput;

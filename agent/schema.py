@@ -387,7 +387,8 @@ class PolicyKeySchema(_Answer):
 
 class SideSchema(_Answer):
     judged = fields.Boolean(metadata={"description": "false: this end has no rules"})
-    verdict = _verdict("of this end alone")
+    verdict = _verdict("of this end's policy alone")
+    audit = fields.Boolean(metadata={"description": "what this end's policy denies is told, and passes"})
     reason = fields.String()
     enforced = fields.Boolean(metadata={"description": "is what no rule allows denied"})
     slot = fields.Integer(
@@ -412,7 +413,12 @@ class NetworksSchema(_Answer):
 
 
 class TraceSchema(_Answer):
-    verdict = _verdict("of a packet that opens a flow; answers to it pass")
+    verdict = fields.String(
+        validate=validate.OneOf(["allowed", "denied", "audit"]),
+        metadata={
+            "description": "of a packet that opens a flow; answers to it pass. audit: policy denies it, and it passes"
+        },
+    )
     reason = fields.String(metadata={"description": "what decided, in one sentence"})
     source = fields.Nested(PartySchema)
     destination = fields.Nested(PartySchema)
@@ -519,6 +525,7 @@ class EndpointPolicySchema(_Answer):
     name = fields.String()
     identity = fields.Integer()
     labels = fields.List(fields.String())
+    audit = fields.Boolean(metadata={"description": "what is denied is told, and passes"})
     slot = fields.Integer(metadata={"description": "of its policy map"})
     entries = fields.Integer(metadata={"description": "of that map"})
     egress = fields.Nested(DirectionInForceSchema)

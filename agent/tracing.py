@@ -28,17 +28,17 @@ def trace_view(state: State, source: str, destination: str, dport: str, *, full:
         "egress": _side(state, sender, receiver, Packet(Direction.EGRESS, protocol, port), full),
         "ingress": _side(state, receiver, sender, Packet(Direction.INGRESS, protocol, port), full),
     }
-    reason = ""
+    verdict, reason = "allowed", "both ends allow it"
+    for name, one in (("ingress", receiver), ("egress", sender)):
+        side = sides[name]
+        if side["verdict"] == "denied" and (verdict != "denied" or not side["audit"]):
+            verdict = "audit" if side["audit"] else "denied"
+            reason = f"{name} of {one.name}: {side['reason']}"
     if separate:
-        reason = separate.text
-    else:
-        for name, one in (("egress", sender), ("ingress", receiver)):
-            if sides[name]["verdict"] == "denied":
-                reason = f"{name} of {one.name}: {sides[name]['reason']}"
-                break
+        verdict, reason = "denied", separate.text
     return {
-        "verdict": "denied" if reason else "allowed",
-        "reason": reason or "both ends allow it",
+        "verdict": verdict,
+        "reason": reason,
         "source": _party(sender),
         "destination": _party(receiver),
         "protocol": PROTOCOLS[protocol],
@@ -117,6 +117,7 @@ def _side(state: State, party: Party, peer: Party, packet: Packet, full: bool) -
         )
         return {
             "judged": False,
+            "audit": False,
             "verdict": "allowed" if peer.identity else "denied",
             "reason": reason,
             "enforced": False,
@@ -131,6 +132,7 @@ def _side(state: State, party: Party, peer: Party, packet: Packet, full: bool) -
     side = trace(state.repository, mode, party.labels, peer.labels, peer.identity, packet, full=full)
     return {
         "judged": True,
+        "audit": party.is_audited(state),
         "verdict": "allowed" if side.is_allowed else "denied",
         "reason": side.reason,
         "enforced": side.enforced,

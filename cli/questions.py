@@ -36,8 +36,9 @@ def trace(
     or labels (role=web,compose:service=db): whoever has them, or would have just these. A name of DNS is
     looked up here, by this host. Nothing is sent.
 
-    The first word is ALLOWED or DENIED, on the last lines stands the entry of the map that decides. It is about the
-    packet that opens a flow; answers pass. Exit status 0 either way: it is the question that was answered.
+    The first word is ALLOWED, DENIED or AUDIT (policy denies it, and it passes); each line that begins with `map`
+    names the entry that decides. It is about the packet that opens a flow; answers pass. Exit status 0 whatever the
+    answer: a script looks at the first word, or at .verdict with -o json.
 
     \b
     ciliate policy trace --src client --dst web --dport 80/tcp

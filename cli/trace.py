@@ -6,11 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli import words
-from cli.words import BAD, GOOD, Cell
+from cli.words import BAD, GOOD, WAITING, Cell
 
 Answer = Mapping[str, Any]
 
-VERDICTS = {"allowed": Cell("ALLOWED", GOOD), "denied": Cell("DENIED", BAD)}
+VERDICTS = {
+    "allowed": Cell("ALLOWED", GOOD),
+    "denied": Cell("DENIED", BAD),
+    "audit": Cell("AUDIT", WAITING),
+}
+
+AUDIT = "audit mode: what policy denies is told, and passes"
 
 MOST = 10
 """Elements that are shown of each end without -v."""
@@ -28,6 +34,8 @@ def lines(answer: Answer, *, verbose: bool) -> Iterator[Line]:
     way = f"{source['name']} -> {destination['name']}, {answer['port']}/{answer['protocol']}"
     yield VERDICTS[answer["verdict"]], f": {way}"
     yield (answer["reason"],)
+    if answer["verdict"] == "audit":
+        yield ("it passes all the same: audit mode",)
     yield ()
     for preposition, party in (("from", source), ("to", destination)):
         yield (f"{preposition:<6}{describe(party)}",)
@@ -70,6 +78,8 @@ def _side(side: Answer, *, verbose: bool) -> Iterator[Line]:
     if side["others"] and verbose:
         yield (f"  {side['others']} other rules are not about this",)
     yield (f"  map: {entry(side['slot'], side['entry'])}",)
+    if side["audit"]:
+        yield (f"  {AUDIT}",)
     if not side["agrees"]:
         yield "  ", Cell("FAULT", BAD), ": rules and map disagree. Please report this, with the rules"
 
@@ -98,6 +108,8 @@ def policy_lines(policy: Answer) -> Iterator[Line]:
     facts += _telling(policy["labels"])
     yield (f"{policy['name']}: {', '.join(fact for fact in facts if fact != policy['name'])}",)
     yield (f"map: slot {policy['slot']}, {policy['entries']} entries",)
+    if policy["audit"]:
+        yield (AUDIT,)
     for direction in ("egress", "ingress"):
         side = policy[direction]
         yield ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,24 @@ def test_the_side_that_denies_is_named(node: Node) -> None:
     assert answer["verdict"] == answer["ingress"]["verdict"] == "denied"
     assert answer["reason"].startswith("ingress of endpoint 1: no rule allows it")
     assert (answer["egress"]["verdict"], answer["ingress"]["entry"]) == ("allowed", None)
+
+
+def test_in_audit_mode_what_policy_denies_passes(node: Node) -> None:
+    """Each end is in a mode of its own."""
+    web, client = node.state.endpoints["e0"], node.state.endpoints["e1"]
+    node.realm.put_endpoint(replace(client, audit=True))
+    assert ask(node, "2", "1", "81")["verdict"] == "denied", "web is not"
+    node.realm.put_endpoint(replace(web, audit=True))
+    answer = ask(node, "2", "1", "81")
+    assert (answer["verdict"], answer["ingress"]["verdict"], answer["ingress"]["audit"]) == (
+        "audit",
+        "denied",
+        True,
+    )
+    assert answer["reason"].startswith("ingress of endpoint 1: no rule allows it")
+    assert ask(node, "role=client", "role=web", "81")["verdict"] == "audit"
+    assert ask(node, "2", "1")["verdict"] == "allowed"
+    assert ask(node, "3", "1")["verdict"] == "denied", "networks are no policy"
 
 
 def test_networks_come_before_rules(node: Node) -> None:

@@ -30,7 +30,7 @@ def node(agent: CannedAgent) -> Iterator[Node]:
         )
 
     def delete(name: str) -> Any:
-        return lambda _query, _body: node.rules.delete_named(name, 0.0)
+        return lambda query, _body: node.rules.delete_named(name, float(query.get("wait", ["0"])[0]))
 
     for name in ("web", "db", "full", "no name"):
         path = f"/v1/policy/name/{name}".replace(" ", "%20")

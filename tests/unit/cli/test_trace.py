@@ -114,6 +114,14 @@ def test_where_networks_are_separate_nothing_else_matters(ask: Any, node: Node) 
     assert out.endswith("networks: DENIED, Endpoints are on separate networks\n")
 
 
+def test_audit_mode(ask: Any, node: Node) -> None:
+    node.realm.put_endpoint(replace(node.state.endpoints["e0"], audit=True))
+    out = ask("stranger", "web", "80/tcp")
+    assert out.startswith("AUDIT: stranger -> web, 80/tcp\ningress of web: no rule allows it")
+    assert "\nit passes all the same: audit mode\n" in out
+    assert out.endswith("no entry matches: deny\n  audit mode: what policy denies is told, and passes\n")
+
+
 def test_json(ask: Any) -> None:
     answer = json.loads(ask("client", "web", "80/tcp", "-o", "json"))
     assert (answer["verdict"], answer["ingress"]["entry"]["peer"]) == ("allowed", 257)
