@@ -58,12 +58,7 @@ def load(
     program has passed the verifier."""
     specs = sized(sizes)
     features = probe()
-    key = cache_key(sources, features.flags())
-    programs = read_cached(cache, key) or read_cached(prebuilt, key)
-    compiled = programs is None
-    if programs is None:
-        programs = build(sources, features.flags(), partial(compile_with_bcc, find_headers()))
-        write_cached(cache, key, programs)
+    programs, compiled = obtain(cache, features, sources=sources, prebuilt=prebuilt)
     prepare(root)
     with ExitStack() as opened:
         descriptors, _ = open_or_create_maps(root, specs)
@@ -76,6 +71,19 @@ def load(
         for name, fd in loaded.items():
             pin_program(root, name, fd)
     return Loaded(compiled, features)
+
+
+def obtain(
+    cache: Path, features: Features, *, sources: Path = SOURCES, prebuilt: Path = PREBUILT
+) -> tuple[Programs, bool]:
+    """The programs for a kernel with these features, and whether they had to be compiled."""
+    key = cache_key(sources, features.flags())
+    programs = read_cached(cache, key) or read_cached(prebuilt, key)
+    if programs is not None:
+        return programs, False
+    programs = build(sources, features.flags(), partial(compile_with_bcc, find_headers()))
+    write_cached(cache, key, programs)
+    return programs, True
 
 
 def prebuild(directory: Path, *, sources: Path = SOURCES) -> int:

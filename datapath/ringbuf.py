@@ -27,9 +27,9 @@ _AT_ONCE = 512
 
 
 class RingBuffer:
-    def __init__(self, path: Path) -> None:
-        """Map the ring that is pinned at `path`."""
-        self._fd = syscall.get_pinned(str(path))
+    def __init__(self, ring: Path | int) -> None:
+        """Map the ring that is pinned at this path, or that has this descriptor, which is then the reader's."""
+        self._fd = ring if isinstance(ring, int) else syscall.get_pinned(str(ring))
         page = mmap.PAGESIZE
         self._size = syscall.map_info(self._fd).max_entries
         self._consumer_page = mmap.mmap(self._fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)

@@ -93,5 +93,9 @@ class Labels:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[type[Labels], tuple[tuple[Label, ...]]]:
+        """Made anew where it is unpickled, because hashes of texts differ between processes."""
+        return Labels, (tuple(self),)
+
     def __repr__(self) -> str:
         return f"Labels({', '.join(self.texts())})"
