@@ -333,6 +333,19 @@ def _policy(system: Current) -> Blueprint:
             """
             return system().rules.trace(query["src"], query["dst"], query["dport"], full=query["verbose"])
 
+    @blueprint.route("/policy/verify")
+    class Verify(MethodView):
+        @asking(schema.VerifyQuerySchema)
+        @blueprint.response(200, schema.VerificationSchema)
+        def post(self, query: Text) -> Text:
+            """Do rules, entries and programs agree?
+
+            Packets between containers, and between them and the host, the world and others, are judged three times: by
+            the rules, by the entries that the rules make, and by the programs over the entries that the kernel has.
+            Nothing is sent, and no flow, counter or event of the node is touched. One at a time (503).
+            """
+            return system().verification.run(**query)
+
     return blueprint
 
 

@@ -545,3 +545,56 @@ class MapSchema(_Answer):
 class MapEntrySchema(_Answer):
     key = fields.Dict()
     value = fields.Dict()
+
+
+class VerifyQuerySchema(_Question):
+    pairs = fields.Integer(
+        load_default=2000,
+        validate=validate.Range(min=0, max=10_000_000),
+        metadata={"description": "of ends to ask about, chosen at random where there are more; 0: all"},
+    )
+    seconds = fields.Float(
+        load_default=20.0,
+        validate=validate.Range(min=1, max=3600),
+        metadata={"description": "after which it ends, however many pairs are left"},
+    )
+    seed = fields.Integer(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(min=0, max=2**32 - 1),
+        metadata={"description": "which pairs and packets: the same seed asks about the same ones"},
+    )
+
+
+class EndSchema(_Answer):
+    endpoint = fields.Integer(metadata={"description": "its number; 0 if it is none of this node's"})
+    name = fields.String(metadata={"description": "of the container, or empty"})
+    address = fields.String()
+    identity = fields.Integer()
+    labels = fields.List(fields.String())
+
+
+class DisagreementSchema(_Answer):
+    source = fields.Nested(EndSchema)
+    destination = fields.Nested(EndSchema)
+    protocol = fields.String()
+    port = fields.Integer(metadata={"description": "the destination's; ICMP: the type"})
+    published = fields.Boolean(metadata={"description": "through a port that the host publishes"})
+    packet = fields.String(metadata={"description": "which one of the flow: the opening one, or an answer"})
+    rules = fields.String(metadata={"description": "what the rules say, read one by one"})
+    twin = fields.String(metadata={"description": "what the entries say that the rules make"})
+    kernel = fields.String(metadata={"description": "what the programs do, over the entries that are there"})
+
+
+class VerificationSchema(_Answer):
+    endpoints = fields.Integer()
+    rules = fields.Integer()
+    pairs = fields.Integer(metadata={"description": "asked about"})
+    of = fields.Integer(metadata={"description": "how many there are"})
+    packets = fields.Integer(metadata={"description": "that were run"})
+    complete = fields.Boolean(metadata={"description": "false: the time was over before"})
+    seed = fields.Integer()
+    disagreements = fields.List(
+        fields.Nested(DisagreementSchema),
+        metadata={"description": "the first hundred; none is as it should be"},
+    )

@@ -19,6 +19,7 @@ from agent.loop import Loop
 from agent.rules import Rules
 from agent.settings import SETTINGS, Settings
 from agent.state import State
+from agent.verification import Verification
 from datapath.abi import ABI_VERSION
 from datapath.attach import attached
 from datapath.tables import Datapath
@@ -54,6 +55,7 @@ class System:
     identities: IdentityAllocator
     journal: Journal
     live: LiveSettings
+    verification: Verification
     program: Text
     """What the loader said: compiled, features."""
     lost: list[str]
@@ -65,6 +67,11 @@ class System:
     @property
     def state(self) -> State:
         return self.loop.state
+
+    def hurry(self) -> None:
+        """Ends what requests wait for."""
+        self.rules.stop()
+        self.verification.close()
 
     def close(self) -> None:
         """Everything, one after the other; what is in the kernel stays in force."""

@@ -34,6 +34,7 @@ from agent.state import State
 from agent.step import step
 from agent.stored_rules import find_rules
 from agent.system import System
+from agent.verification import Verification
 from datapath.attach import ContainerPrograms, attach, attached
 from datapath.kernel import KernelDatapath
 from driver import api as driver_api
@@ -166,6 +167,7 @@ def build(settings: Settings, loading: Loading) -> System:
         identities=identities,
         journal=journal,
         live=LiveSettings(settings, records, loop, rules),
+        verification=Verification(loop, settings.bpf_root, settings.state_dir / "bpf-cache"),
         program=program,
         lost=lost,
         started=started,

@@ -76,7 +76,7 @@ def serve_all(settings: Settings, lock: IO[str], failure: Path) -> None:
     (settings.run_dir / "agent.pid").write_text(f"{os.getpid()}\n")
     status = 0
     try:
-        serve(system.wsgi, doors, settings.run_dir, system.rules.stop)
+        serve(system.wsgi, doors, settings.run_dir, system.hurry)
     except SystemExit:
         pass  # by a signal that does not wait
     except Exception:

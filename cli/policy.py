@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli import questions
+from cli import questions, verify
 from cli import rules as wording
 from cli.apply import apply
 from cli.client import Places, Query, Service
@@ -208,5 +208,5 @@ def wait(places: Places, revision: int, timeout: float) -> None:
     click.echo(f"revision {answer['revision']} is in force")
 
 
-for other in (apply, questions.trace, questions.check, questions.selectors):
+for other in (apply, questions.trace, questions.check, questions.selectors, verify.verify):
     command.add_command(other)

@@ -14,6 +14,7 @@ from datapath.pins import mount_bpffs, unmount
 from tests.conftest import require
 from tests.kernel import netns
 from tests.kernel.harness import BRIDGE, CACHE, OTHER, SIZES, UPLINK, A, B, Node
+from tests.kernel.proving import World, proving_ground
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +60,11 @@ def node(kept_node: Node, interfaces: int) -> Iterator[Node]:
     with netns.entered(interfaces):
         kept_node.reset()
         yield kept_node
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A node for rules and containers that change at random."""
+    require(os.geteuid() == 0, "root, to load BPF programs")
+    with proving_ground(tmp_path_factory.mktemp("world")) as made:
+        yield made

@@ -37,6 +37,7 @@ ciliate policy selectors
 ciliate policy sets
 ciliate policy trace
 ciliate policy validate
+ciliate policy verify
 ciliate policy wait
 ciliate monitor
 ciliate bpf

@@ -1,0 +1,128 @@
+"""PURE. What must become of a packet: once by the rules themselves, once by the lookup in map entries that are made of
+them anew. What networks forbid comes before either and is the same for both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from agent.state import RESERVED
+from agent.verify_facts import Container, Facts
+from agent.verify_parties import Parties
+from agent.verify_report import Meeting, Party
+from datapath.abi import EndpointFlag
+from datapath.ruling import PASSES, Ruling
+from identity.cidr import CidrIdentities
+from model.flow import Direction, DropReason
+from model.identity import Reserved, is_local
+from policy.decide import decide
+from policy.mapstate import map_states
+from policy.oracle import Verdict, selecting, verdict
+from policy.repository import Repository
+from policy.resolve import resolve_each
+from policy.rule import Rule
+from policy.schema import load_rules
+from policy.selections import Selections
+
+_REASONS = {
+    Verdict.ALLOWED: DropReason.NONE,
+    Verdict.DENIED: DropReason.POLICY_DENIED,
+    Verdict.DENIED_BY_RULE: DropReason.POLICY_DENY_RULE,
+}
+
+_WORLD = frozenset({Reserved.WORLD, Reserved.WORLD_IPV4, Reserved.WORLD_IPV6})
+
+
+class Answers:
+    def __init__(self, facts: Facts) -> None:
+        self._rules = load_rules([json.loads(document) for document in facts.rules])
+        repository = Repository(self._rules)
+        wanted = {
+            prefix
+            for rule in self._rules
+            for selector in rule.cidr_selectors()
+            for prefix in selector.prefixes()
+        }
+        cidrs, prefixes, _ = CidrIdentities().with_prefixes(wanted)
+        self.parties = Parties(facts, cidrs)
+        self._labels, self._modes = self.parties.labels, facts.modes
+        policies = resolve_each(
+            repository, {number: (self._labels[number], mode) for number, mode in facts.modes.items()}
+        )
+        selectors = {selector for policy in policies.values() for selector in policy.selectors}
+        selections = Selections().with_identities({**RESERVED, **self._labels, **prefixes}).only(selectors)
+        self._maps = map_states(policies, selections.select)
+        self._selecting: dict[int, list[Rule]] = {}
+
+    def by_the_rules(self, meeting: Meeting, protocol: int, port: int) -> Ruling:
+        forbidden = _forbidden(meeting)
+        if forbidden is not None:
+            return forbidden
+        for subject, container, peer, direction in _ends(meeting):
+            said = verdict(
+                self.rules_of(container.identity),
+                self._modes[container.identity],
+                subject.labels,
+                peer.labels,
+                direction,
+                protocol,
+                port,
+            )
+            if said is not Verdict.ALLOWED:
+                return _REASONS[said], direction
+        return PASSES
+
+    def by_the_twin(self, meeting: Meeting, protocol: int, port: int) -> Ruling:
+        forbidden = _forbidden(meeting)
+        if forbidden is not None:
+            return forbidden
+        for _, container, peer, direction in _ends(meeting):
+            decision = decide(self._maps[container.identity], peer.identity, direction, protocol, port)
+            if not decision.allowed:
+                denied = DropReason.POLICY_DENY_RULE if decision.deny_rule else DropReason.POLICY_DENIED
+                return denied, direction
+        return PASSES
+
+    def rules_of(self, identity: int) -> list[Rule]:
+        """Those that select it, by the rules themselves."""
+        if identity not in self._selecting:
+            self._selecting[identity] = selecting(self._rules, self._labels[identity])
+        return self._selecting[identity]
+
+
+def _ends(meeting: Meeting) -> Iterator[tuple[Party, Container, Party, Direction]]:
+    """Whose rules are asked, about whom, in the order in which they are."""
+    source, destination = meeting.source, meeting.destination
+    if source.container:
+        yield source, source.container, destination, Direction.EGRESS
+    if destination.container:
+        yield destination, destination.container, source, Direction.INGRESS
+
+
+def _forbidden(meeting: Meeting) -> Ruling | None:
+    """What no rule can allow, and whose program says so."""
+    source, destination = meeting.source, meeting.destination
+    here = Direction.EGRESS if meeting.origin is None else Direction.INGRESS
+    if destination.identity == Reserved.UNKNOWN:
+        return DropReason.UNKNOWN_DESTINATION, here
+    one, other = source.container, destination.container
+    if one and other and not meeting.published and one.network != other.network:
+        return DropReason.NETWORKS_SEPARATE, here
+    for own, peer in ((source, destination), (destination, source)):
+        reason = _banned(own.container, peer, published=meeting.published)
+        if reason is not None:
+            return reason, here
+    return None
+
+
+def _banned(container: Container | None, peer: Party, *, published: bool) -> DropReason | None:
+    flags = container.flags if container else EndpointFlag(0)
+    if EndpointFlag.NO_HOST in flags and peer.identity == Reserved.HOST:
+        return DropReason.HOST_FORBIDDEN
+    outside = peer.identity in _WORLD or is_local(peer.identity) or peer.identity == Reserved.UNMANAGED
+    if EndpointFlag.NO_WORLD in flags and outside:
+        return DropReason.WORLD_FORBIDDEN
+    alike = container and peer.container and container.network == peer.container.network
+    if EndpointFlag.NO_CONTAINERS in flags and alike and not published:
+        return DropReason.CONTAINERS_FORBIDDEN
+    return None

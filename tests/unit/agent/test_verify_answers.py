@@ -1,0 +1,97 @@
+"""What must become of a packet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from agent.verify_answers import Answers
+from agent.verify_facts import Facts
+from agent.verify_report import End, Probe
+from datapath.abi import EndpointFlag
+from datapath.ruling import PASSES, Ruling
+from model.flow import Direction, DropReason
+from model.labels import Labels
+from tests.unit.agent.verified import DB, FACTS, WEB, with_containers, with_rules
+
+
+def answer(facts: Facts, source: End, destination: End, port: int = 80, **options: Any) -> Ruling:
+    """Both say the same here."""
+    answers = Answers(facts)
+    meeting = answers.parties.meet(Probe(source, destination, 4, 6, port, **options))
+    assert meeting
+    rules = answers.by_the_rules(meeting, 6, port)
+    assert answers.by_the_twin(meeting, 6, port) == rules
+    return rules
+
+
+WORLD, HOST, UNMANAGED = map(ip_address, ("198.51.100.1", "192.0.2.1", "172.17.0.2"))
+
+
+def test_without_rules_everybody_of_a_network_may_talk() -> None:
+    assert answer(FACTS, 1, 2) == answer(FACTS, 1, WORLD) == answer(FACTS, HOST, 1) == PASSES
+
+
+def test_networks_are_separate_but_for_published_ports() -> None:
+    assert answer(FACTS, 1, 3) == (DropReason.NETWORKS_SEPARATE, Direction.EGRESS)
+    assert answer(FACTS, 1, 3, published=True) == PASSES
+
+
+def test_nobody_reaches_an_address_of_ours_that_is_nobodys() -> None:
+    nobody = ip_address("10.200.1.99")
+    assert answer(FACTS, 1, nobody) == (DropReason.UNKNOWN_DESTINATION, Direction.EGRESS)
+
+
+@pytest.mark.parametrize(
+    ("flag", "peer", "reason"),
+    [
+        (EndpointFlag.NO_HOST, HOST, DropReason.HOST_FORBIDDEN),
+        (EndpointFlag.NO_WORLD, WORLD, DropReason.WORLD_FORBIDDEN),
+        (EndpointFlag.NO_WORLD, UNMANAGED, DropReason.WORLD_FORBIDDEN),
+        (EndpointFlag.NO_CONTAINERS, 2, DropReason.CONTAINERS_FORBIDDEN),
+    ],
+)
+def test_what_a_network_forbids(flag: EndpointFlag, peer: End, reason: DropReason) -> None:
+    facts = with_containers([replace(WEB, flags=flag), DB])
+    assert answer(facts, 1, peer) == (reason, Direction.EGRESS)
+    here = Direction.EGRESS if isinstance(peer, int) else Direction.INGRESS
+    assert answer(facts, peer, 1) == (reason, here)
+
+
+def test_both_ends_are_asked_the_sender_first() -> None:
+    only_web = {
+        "endpointSelector": {"matchLabels": {"app": "db"}},
+        "ingress": [
+            {
+                "fromEndpoints": [{"matchLabels": {"app": "web"}}],
+                "toPorts": [{"ports": [{"port": "80", "protocol": "TCP"}]}],
+            }
+        ],
+    }
+    facts = with_rules(only_web)
+    assert answer(facts, 1, 2, 80) == PASSES
+    assert answer(facts, 1, 2, 81) == (DropReason.POLICY_DENIED, Direction.INGRESS)
+    assert answer(facts, WORLD, 2) == (DropReason.POLICY_DENIED, Direction.INGRESS)
+    silent = {"endpointSelector": {"matchLabels": {"app": "web"}}, "egressDeny": [{"toEntities": ["all"]}]}
+    assert answer(with_rules(only_web, silent), 1, 2, 81) == (DropReason.POLICY_DENY_RULE, Direction.EGRESS)
+
+
+def test_prefixes_are_about_the_world_and_end_where_they_end() -> None:
+    rule = {
+        "endpointSelector": {"matchLabels": {"app": "web"}},
+        "egress": [{"toCIDRSet": [{"cidr": "0.0.0.0/0", "except": ["198.51.100.0/24"]}]}],
+    }
+    facts = with_rules(rule)
+    assert answer(facts, 1, ip_address("198.51.99.255")) == PASSES
+    assert answer(facts, 1, WORLD)[0] is DropReason.POLICY_DENIED
+    assert answer(facts, 1, 2)[0] is answer(facts, 1, UNMANAGED)[0] is DropReason.POLICY_DENIED
+
+
+def test_labels_of_another_process_are_the_same_labels() -> None:
+    import pickle
+
+    labels = pickle.loads(pickle.dumps(FACTS)).labels[256]
+    assert {labels: 1}[Labels.parse(["container:app=web"])] == 1
