@@ -33,6 +33,9 @@ test-kernel: .venv/ready ## programs, maps and links in network namespaces; root
 test-docker: .venv/ready ## real Docker engines, each in namespaces of its own; root
 	$(pytest) tests/docker $(PYTEST)
 
+verify-long: .venv/ready ## a million random packets: do rules and kernel agree? root, some minutes
+	$(venv)/python -m tests.verify_long $(VERIFY)
+
 lint: .venv/ready ## style, types, import rules, C format, shell scripts
 	$(venv)/ruff check .
 	$(venv)/ruff format --check .
@@ -70,4 +73,4 @@ help:
 	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@for bench in $(sort $(BENCHES)); do printf '  make %s\n' $$bench; done
 
-.PHONY: run stop demo test test-unit test-kernel test-docker lint format docs bench $(BENCHES) clean help
+.PHONY: run stop demo test test-unit test-kernel test-docker verify-long lint format docs bench $(BENCHES) clean help
