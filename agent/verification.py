@@ -23,7 +23,6 @@ from agent.loop import Loop
 from agent.state import State
 from agent.verify_facts import Facts, facts_of
 from agent.verify_report import Disagreement, Party, Report, Request
-from datapath.ruling import Ruling
 from model.errors import Unavailable
 
 log = structlog.get_logger("verify")
@@ -133,9 +132,9 @@ def _told(found: Disagreement) -> dict[str, Any]:
         "port": probe.port,
         "published": probe.published,
         "packet": found.packet,
-        "rules": _words(found.rules),
-        "twin": _words(found.twin),
-        "kernel": _words(found.kernel),
+        "rules": str(found.rules),
+        "twin": str(found.twin),
+        "kernel": str(found.kernel),
     }
 
 
@@ -148,8 +147,3 @@ def _party(party: Party) -> Mapping[str, Any]:
         "identity": party.identity,
         "labels": party.labels.texts(),
     }
-
-
-def _words(ruling: Ruling) -> str:
-    reason, direction = ruling
-    return reason.text if direction is None else f"{reason.text} ({direction.name.lower()})"

@@ -4,7 +4,8 @@ them anew. What networks forbid comes before either and is the same for both."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from agent.state import RESERVED
 from agent.verify_facts import Container, Facts
@@ -55,33 +56,23 @@ class Answers:
         self._selecting: dict[int, list[Rule]] = {}
 
     def by_the_rules(self, meeting: Meeting, protocol: int, port: int) -> Ruling:
-        forbidden = _forbidden(meeting)
-        if forbidden is not None:
-            return forbidden
-        for subject, container, peer, direction in _ends(meeting):
-            said = verdict(
-                self.rules_of(container.identity),
-                self._modes[container.identity],
-                subject.labels,
-                peer.labels,
-                direction,
-                protocol,
-                port,
-            )
-            if said is not Verdict.ALLOWED:
-                return _REASONS[said], direction
-        return PASSES
+        def said(end: _End) -> DropReason:
+            identity = end.container.identity
+            rules, mode = self.rules_of(identity), self._modes[identity]
+            labels = end.subject.labels, end.peer.labels
+            return _REASONS[verdict(rules, mode, *labels, end.direction, protocol, port)]
+
+        return _forbidden(meeting) or _of_both(meeting, said)
 
     def by_the_twin(self, meeting: Meeting, protocol: int, port: int) -> Ruling:
-        forbidden = _forbidden(meeting)
-        if forbidden is not None:
-            return forbidden
-        for _, container, peer, direction in _ends(meeting):
-            decision = decide(self._maps[container.identity], peer.identity, direction, protocol, port)
-            if not decision.allowed:
-                denied = DropReason.POLICY_DENY_RULE if decision.deny_rule else DropReason.POLICY_DENIED
-                return denied, direction
-        return PASSES
+        def said(end: _End) -> DropReason:
+            entries = self._maps[end.container.identity]
+            decision = decide(entries, end.peer.identity, end.direction, protocol, port)
+            if decision.allowed:
+                return DropReason.NONE
+            return DropReason.POLICY_DENY_RULE if decision.deny_rule else DropReason.POLICY_DENIED
+
+        return _forbidden(meeting) or _of_both(meeting, said)
 
     def rules_of(self, identity: int) -> list[Rule]:
         """Those that select it, by the rules themselves."""
@@ -90,13 +81,37 @@ class Answers:
         return self._selecting[identity]
 
 
-def _ends(meeting: Meeting) -> Iterator[tuple[Party, Container, Party, Direction]]:
-    """Whose rules are asked, about whom, in the order in which they are."""
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Whose rules are asked, and about whom."""
+
+    subject: Party
+    container: Container
+    peer: Party
+    direction: Direction
+
+
+def _ends(meeting: Meeting) -> Iterator[_End]:
+    """In the order in which they are asked."""
     source, destination = meeting.source, meeting.destination
     if source.container:
-        yield source, source.container, destination, Direction.EGRESS
+        yield _End(source, source.container, destination, Direction.EGRESS)
     if destination.container:
-        yield destination, destination.container, source, Direction.INGRESS
+        yield _End(destination, destination.container, source, Direction.INGRESS)
+
+
+def _of_both(meeting: Meeting, said: Callable[[_End], DropReason]) -> Ruling:
+    """The first end that refuses decides; the refusal of one in audit mode is only noted, the first such one."""
+    noted = PASSES
+    for end in _ends(meeting):
+        reason = said(end)
+        if reason is DropReason.NONE:
+            continue
+        if EndpointFlag.AUDIT not in end.container.flags:
+            return Ruling(reason, end.direction)
+        if noted is PASSES:
+            noted = Ruling(reason, end.direction, audited=True)
+    return noted
 
 
 def _forbidden(meeting: Meeting) -> Ruling | None:
@@ -104,14 +119,14 @@ def _forbidden(meeting: Meeting) -> Ruling | None:
     source, destination = meeting.source, meeting.destination
     here = Direction.EGRESS if meeting.origin is None else Direction.INGRESS
     if destination.identity == Reserved.UNKNOWN:
-        return DropReason.UNKNOWN_DESTINATION, here
+        return Ruling(DropReason.UNKNOWN_DESTINATION, here)
     one, other = source.container, destination.container
     if one and other and not meeting.published and one.network != other.network:
-        return DropReason.NETWORKS_SEPARATE, here
+        return Ruling(DropReason.NETWORKS_SEPARATE, here)
     for own, peer in ((source, destination), (destination, source)):
         reason = _banned(own.container, peer, published=meeting.published)
         if reason is not None:
-            return reason, here
+            return Ruling(reason, here)
     return None
 
 

@@ -70,13 +70,13 @@ class Comparison:
         if not rules == twin == kernel:
             return Disagreement(probe, OPENING, meeting, rules, twin, kernel)
         back = self._way_back(meeting)
-        if kernel != PASSES or not flow.has_answer or (back is None and not meeting.destination.container):
+        if not kernel.passes or not flow.has_answer or (back is None and not meeting.destination.container):
             return None
         for packet in (ANSWER, LATE_ANSWER):
             if packet == LATE_ANSWER:
                 self._dry.advance()
             kernel = self._sent(flow.answer(), meeting.destination, meeting.source, back)
-            if kernel != PASSES:
+            if not kernel.passes:
                 return Disagreement(probe, packet, meeting, PASSES, PASSES, kernel)
         return None
 

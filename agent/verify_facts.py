@@ -71,7 +71,7 @@ def _container(state: State, endpoint: Endpoint) -> Container:
         ifindex=endpoint.ifindex,
         identity=endpoint.identity,
         network=network.number,
-        flags=flags_of(network),
+        flags=flags_of(network, audit=state.audit or endpoint.audit),
         mac=endpoint.mac,
         addresses=endpoint.addresses,
     )

@@ -28,7 +28,7 @@ from datapath.pins import create_map, open_map, open_program
 from datapath.ringbuf import RingBuffer
 from datapath.ruling import PASSES, Ruling
 from model.errors import Conflict, Unavailable
-from model.flow import DropReason
+from model.flow import DropReason, Verdict
 
 READ = frozenset({"endpoints", "hosts4", "hosts6", "prefixes4", "prefixes6", "policies", "devices"})
 """Maps of the node that the programs only read; all others are made anew."""
@@ -112,15 +112,15 @@ class DryRun:
             run = syscall.run_program(self._programs[program], frame, context=_CONTEXT.pack(origin, ifindex))
         except OSError as error:
             if error.errno == errno.ENODEV:  # no such interface
-                return DropReason.UNKNOWN_ENDPOINT, None
+                return Ruling(DropReason.UNKNOWN_ENDPOINT)
             raise
         events = self._events.take()
-        if run.result != _DROPPED:
-            return PASSES
-        if len(events) != 1:
+        if run.result == _DROPPED and len(events) != 1:
             raise Unavailable(f"a dropped packet made {len(events)} events instead of one")
-        event = decode(events[0])
-        return event.reason, event.direction
+        event = decode(events[0]) if events else None
+        if event is None or event.verdict is Verdict.FORWARDED:
+            return PASSES
+        return Ruling(event.reason, event.direction, audited=event.verdict is Verdict.AUDIT)
 
 
 def _load(name: str, code: bytes, maps: Mapping[str, int]) -> int:

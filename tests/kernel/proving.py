@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from immutables import Map
 
 from agent.events import (
+    AuditSet,
     EndpointPut,
     EndpointRemoved,
     Event,
@@ -95,7 +96,7 @@ load(root, cache, {SIZES | {"policies": 128}}, sources=sources)
 """
 
 Story = Sequence[Case]
-"""Rule sets, one after the other. The first says which node it is, too."""
+"""Rule sets, one after the other. The first also says how the networks are."""
 
 stories = st.lists(cases, min_size=1, max_size=3)
 
@@ -126,7 +127,6 @@ class World:
             self.take(EndpointRemoved(name))
         self.take(PolicyResolved(resolve_all(self.state, Repository())))
         self.take(SlotsWanted())
-        self.state = replace(self.state, enforcement=case.mode)
         flat = Random(case.seed).random() < 0.75
         for network in NETWORKS:
             open_network = replace(network, number=FLAT, host=True, world=True, inter_container=True)
@@ -137,10 +137,12 @@ class World:
     def change(self, case: Case) -> None:
         """To these rules. Containers come, go, or become others, while the rules are being resolved and afterwards."""
         chance = Random(case.seed)
-        resolution = resolve_all(self.state, Repository().add(self.read(case.rules)))
+        repository = Repository().add(self.read(case.rules))
+        resolution = resolve_all(self.state, repository, enforcement=case.mode)
         self._churn(chance)
         self.take(PolicyResolved(resolution))
         self._churn(chance)
+        self.take(AuditSet(chance.random() < 0.05))
 
     def ask(self, seed: int, packets: int = PACKETS) -> Report:
         self.dry.forget()
@@ -159,7 +161,8 @@ class World:
             if chance.random() < 0.1:
                 self.take(SlotsWanted())
             if chance.random() < 0.8:
-                self.take(EndpointPut(_endpoint(place, chance.randrange(len(CONTAINERS) + 1))))
+                kind = chance.randrange(len(CONTAINERS) + 1)
+                self.take(EndpointPut(replace(_endpoint(place, kind), audit=chance.random() < 0.1)))
 
 
 def _endpoint(place: int, kind: int) -> Endpoint:

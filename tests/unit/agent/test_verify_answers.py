@@ -36,13 +36,13 @@ def test_without_rules_everybody_of_a_network_may_talk() -> None:
 
 
 def test_networks_are_separate_but_for_published_ports() -> None:
-    assert answer(FACTS, 1, 3) == (DropReason.NETWORKS_SEPARATE, Direction.EGRESS)
+    assert answer(FACTS, 1, 3) == Ruling(DropReason.NETWORKS_SEPARATE, Direction.EGRESS)
     assert answer(FACTS, 1, 3, published=True) == PASSES
 
 
 def test_nobody_reaches_an_address_of_ours_that_is_nobodys() -> None:
     nobody = ip_address("10.200.1.99")
-    assert answer(FACTS, 1, nobody) == (DropReason.UNKNOWN_DESTINATION, Direction.EGRESS)
+    assert answer(FACTS, 1, nobody) == Ruling(DropReason.UNKNOWN_DESTINATION, Direction.EGRESS)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_nobody_reaches_an_address_of_ours_that_is_nobodys() -> None:
 )
 def test_what_a_network_forbids(flag: EndpointFlag, peer: End, reason: DropReason) -> None:
     facts = with_containers([replace(WEB, flags=flag), DB])
-    assert answer(facts, 1, peer) == (reason, Direction.EGRESS)
+    assert answer(facts, 1, peer) == Ruling(reason, Direction.EGRESS)
     here = Direction.EGRESS if isinstance(peer, int) else Direction.INGRESS
-    assert answer(facts, peer, 1) == (reason, here)
+    assert answer(facts, peer, 1) == Ruling(reason, here)
 
 
 def test_both_ends_are_asked_the_sender_first() -> None:
@@ -73,10 +73,26 @@ def test_both_ends_are_asked_the_sender_first() -> None:
     }
     facts = with_rules(only_web)
     assert answer(facts, 1, 2, 80) == PASSES
-    assert answer(facts, 1, 2, 81) == (DropReason.POLICY_DENIED, Direction.INGRESS)
-    assert answer(facts, WORLD, 2) == (DropReason.POLICY_DENIED, Direction.INGRESS)
+    assert answer(facts, 1, 2, 81) == Ruling(DropReason.POLICY_DENIED, Direction.INGRESS)
+    assert answer(facts, WORLD, 2) == Ruling(DropReason.POLICY_DENIED, Direction.INGRESS)
     silent = {"endpointSelector": {"matchLabels": {"app": "web"}}, "egressDeny": [{"toEntities": ["all"]}]}
-    assert answer(with_rules(only_web, silent), 1, 2, 81) == (DropReason.POLICY_DENY_RULE, Direction.EGRESS)
+    assert answer(with_rules(only_web, silent), 1, 2, 81) == Ruling(
+        DropReason.POLICY_DENY_RULE, Direction.EGRESS
+    )
+
+
+def test_what_an_end_in_audit_mode_denies_is_noted_and_passes_if_the_other_lets_it() -> None:
+    silent = {"endpointSelector": {}, "egress": [{}], "ingress": [{}]}
+    denied = DropReason.POLICY_DENIED
+    one, both = (
+        [replace(WEB, flags=EndpointFlag.AUDIT), DB],
+        [replace(each, flags=EndpointFlag.AUDIT) for each in (WEB, DB)],
+    )
+    assert answer(with_rules(silent, facts=with_containers(one)), 1, 2) == Ruling(denied, Direction.INGRESS)
+    assert answer(with_rules(silent, facts=with_containers(both)), 1, 2) == Ruling(
+        denied, Direction.EGRESS, audited=True
+    )
+    assert Ruling(denied, Direction.EGRESS, audited=True).passes
 
 
 def test_prefixes_are_about_the_world_and_end_where_they_end() -> None:
@@ -86,8 +102,8 @@ def test_prefixes_are_about_the_world_and_end_where_they_end() -> None:
     }
     facts = with_rules(rule)
     assert answer(facts, 1, ip_address("198.51.99.255")) == PASSES
-    assert answer(facts, 1, WORLD)[0] is DropReason.POLICY_DENIED
-    assert answer(facts, 1, 2)[0] is answer(facts, 1, UNMANAGED)[0] is DropReason.POLICY_DENIED
+    assert answer(facts, 1, WORLD) == Ruling(DropReason.POLICY_DENIED, Direction.EGRESS)
+    assert answer(facts, 1, 2) == answer(facts, 1, UNMANAGED) == answer(facts, 1, WORLD)
 
 
 def test_labels_of_another_process_are_the_same_labels() -> None:
