@@ -1,12 +1,13 @@
-"""Traffic that passes ciliate by, or that somebody else judges: shown by `status`, because a user who has written
-a policy believes in it. Finding it is pure; Bypasses asks who knows."""
+"""What is not as a user may believe: traffic that passes ciliate by or that somebody else judges, networks whose
+addresses somebody else gives, ports that nobody serves. Shown by `status`. Finding it is pure; Bypasses asks who
+knows."""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,7 +16,10 @@ from typing import Any
 from driver.accept import FirewallFacts
 from driver.containers import Containers
 from driver.realm import Realm
+from driver.reconcile import is_ours
+from model.endpoint import Endpoint
 from model.errors import Unavailable
+from model.network import Network
 
 KIND = "BYPASS"
 FRESH_SECONDS = 10.0
@@ -51,7 +55,31 @@ def bypasses(
                 'give the engine other servers: "dns" in /etc/docker/daemon.json, or `docker run --dns`',
             )
         )
-    return (*found, *_of_firewall(firewall))
+    return (*found, *_of_firewall(firewall), *_of_networks(networks, ours))
+
+
+def unserved_ports(endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> Iterator[Bypass]:
+    """Docker never asks for the ports of a container whose networks are all internal: those of its own bridge ignore
+    them, too. `networks` by Docker's id. PURE."""
+    wanting: dict[str, Endpoint] = {}
+    served = set()
+    for endpoint in endpoints:
+        network = networks.get(endpoint.network_id)
+        if network is None or not endpoint.ifindex:
+            continue
+        container = endpoint.container_id or endpoint.docker_id
+        if not network.internal:
+            served.add(container)
+        elif endpoint.wants_ports:
+            wanting[container] = endpoint
+    for container, endpoint in wanting.items():
+        if container not in served:
+            name = endpoint.container_name or container[:12]
+            yield Bypass(
+                f"ports of container {name} are not published: its networks are internal",
+                "connect it to a network that is not, or run it without -p",
+                kind="PORTS",
+            )
 
 
 def resolvers(read: Callable[[Path], str]) -> tuple[str, ...]:
@@ -86,6 +114,20 @@ def _of_container(
             )
 
 
+def _of_networks(networks: Mapping[str, Mapping[str, Any]], ours: Collection[str]) -> Iterator[Bypass]:
+    known = {number: networks[number] for number in ours if number in networks}
+    names = {str(network.get("Driver")) for network in known.values()}
+    for number, network in known.items():
+        if not is_ours(network, names):
+            driver = (network.get("IPAM") or {}).get("Driver")
+            yield Bypass(
+                f"network {network.get('Name') or number[:12]} has its addresses from the IPAM driver {driver}: "
+                "it stays on this host",
+                "make it anew with `--ipam-driver ciliate`",
+                kind="IPAM",
+            )
+
+
 def _of_firewall(firewall: FirewallFacts) -> Iterator[Bypass]:
     if firewall.docker_user:
         yield Bypass(
@@ -113,7 +155,8 @@ def _is_loopback(text: str) -> bool:
 
 
 class Bypasses:
-    """The warnings of now, at most FRESH_SECONDS old. While the engine does not answer: the last known."""
+    """The warnings of now; what the engine knows at most FRESH_SECONDS old, and the last known while it does not
+    answer."""
 
     def __init__(self, realm: Realm, containers: Containers, firewall: Callable[[], FirewallFacts]) -> None:
         self._realm = realm
@@ -124,6 +167,10 @@ class Bypasses:
         self._until = 0.0
 
     def current(self) -> tuple[Bypass, ...]:
+        unserved = unserved_ports(self._realm.endpoints().values(), self._realm.networks())
+        return (*self._of_engine(), *unserved)
+
+    def _of_engine(self) -> tuple[Bypass, ...]:
         with self._lock:
             if time.monotonic() >= self._until and self._containers.state.up:
                 try:

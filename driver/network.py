@@ -20,6 +20,7 @@ from driver.links import Links
 from driver.locks import NamedLocks
 from driver.options import (
     NO_IPV6,
+    PORT_MAP,
     SMALLEST_MTU6,
     endpoint_options,
     network_options,
@@ -257,7 +258,14 @@ class Networks:
             ifindex = self._pool.obtain(plan)
             try:
                 self._links.open(plan, ifindex)
-                self._put(replace(endpoint, ifname=plan.host_name, ifindex=ifindex))
+                self._put(
+                    replace(
+                        endpoint,
+                        ifname=plan.host_name,
+                        ifindex=ifindex,
+                        wants_ports=bool(request.options.get(PORT_MAP)),
+                    )
+                )
             except BaseException:
                 self._pool.retire(ifindex)
                 raise

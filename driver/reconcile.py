@@ -138,7 +138,7 @@ class Reconciler:
         names = {found["Driver"] for network_id, found in listed.items() if network_id in known}
         pools = set(self._pools())
         for network_id, found in listed.items():
-            ours = [pool for pool in subnets_of(found) if _is_ours(found, names) or pool in pools]
+            ours = [pool for pool in subnets_of(found) if is_ours(found, names) or pool in pools]
             if network_id not in known and not ours:
                 continue
             detail = self._containers.network(network_id)
@@ -243,8 +243,8 @@ def _ipam_entries(network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return (network.get("IPAM") or {}).get("Config") or []
 
 
-def _is_ours(network: Mapping[str, Any], names: Collection[str]) -> bool:
-    """Is its IPAM driver this plugin? A managed plugin has whatever name it was installed under, the same for both
-    drivers."""
+def is_ours(network: Mapping[str, Any], names: Collection[str]) -> bool:
+    """Is its IPAM driver this plugin, whose network driver has one of these names? A managed plugin has whatever name
+    it was installed under, the same for both drivers. PURE."""
     driver = str((network.get("IPAM") or {}).get("Driver", ""))
     return driver not in _BUILT_IN_IPAM and (driver in names or driver.partition(":")[0] == "ciliate")

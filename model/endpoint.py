@@ -57,6 +57,9 @@ class Endpoint:
     identity: int = int(Reserved.INIT)
     state: EndpointState = EndpointState.CREATED
     ports: tuple[PublishedPort, ...] = ()
+    wants_ports: bool = False
+    """Its container was started with ports to publish. Docker has only one endpoint of a container publish them, and
+    none in an internal network."""
     audit: bool = False
     """What its policy denies is told, and passes."""
 
@@ -82,4 +85,5 @@ class Endpoint:
             identity=int(Reserved.INIT),
             state=EndpointState.CREATED,
             ports=(),
+            wants_ports=False,
         )

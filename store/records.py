@@ -30,6 +30,7 @@ def _dump_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "identity": endpoint.identity,
         "state": endpoint.state.value,
         "ports": [[port.protocol, str(port.host_ip), port.host_port, port.port] for port in endpoint.ports],
+        "wants_ports": endpoint.wants_ports,
         "audit": endpoint.audit,
     }
 
@@ -58,6 +59,7 @@ def _load_endpoint(members: dict[str, Any]) -> Endpoint:
             PublishedPort(protocol, ip_address(host_ip), host_port, port)
             for protocol, host_ip, host_port, port in members["ports"]
         ),
+        wants_ports=members.get("wants_ports", False),
         audit=members.get("audit", False),
     )
 

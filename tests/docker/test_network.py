@@ -43,6 +43,21 @@ def test_without_a_subnet_each_network_gets_a_slice_of_the_pool(any_host: Host) 
     assert first.subnet_of(pool) and second.subnet_of(pool) and not first.overlaps(second)  # type: ignore[arg-type]
 
 
+def test_a_network_with_another_ipam_driver_is_told_of(any_host: Host) -> None:
+    host = any_host
+    host.docker("network", "create", "-d", "ciliate", "--subnet", "10.63.0.0/24", "foreign")
+    host.network("ours")
+    host.serve("web", "--network", "foreign")
+    host.caller("client", "--network", "foreign")
+    assert host.ask("client", "tcp", "web", 80)
+
+    def told() -> list[str]:
+        shown = host.ciliate("status", check=False).out
+        return [line.split()[2] for line in shown.splitlines() if line.startswith("IPAM ")]
+
+    host.until(lambda: told() == ["foreign"], "status tells, once it looks at the engine anew")
+
+
 def test_both_families(any_host: Host) -> None:
     host = any_host
     host.network("n", "--ipv6", "--subnet", "10.61.0.0/24", "--subnet", "fd61::/64")

@@ -73,6 +73,21 @@ def test_policy_judges_whoever_comes_through_a_published_port(any_host: Host) ->
     assert not host.ask("good", "tcp", HOST4, 8084, seconds=0.5)
 
 
+def test_ports_of_a_container_on_internal_networks_alone_are_told_of(any_host: Host) -> None:
+    """The engine starts it and asks no driver for its ports."""
+    host = any_host
+    host.network("n", "--internal")
+    host.network("open")
+    host.start("web", "--network", "n", "-p", "8087:80")
+    assert "PORTS ports of container web" in host.ciliate("status", check=False).out
+    assert host.endpoints()["web"]["ports"] == []
+    host.docker("network", "connect", "open", "web")
+    assert "PORTS" not in host.ciliate("status", check=False).out
+    assert {8087} == {
+        port["host_port"] for endpoint in host.api("GET", "/v1/endpoint") for port in endpoint["ports"]
+    }
+
+
 def test_a_taken_port_fails_the_start_with_the_reason(any_host: Host) -> None:
     host = any_host
     host.network("n")

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from driver.accept import FirewallFacts
-from driver.bypass import bypasses, resolvers
+from driver.bypass import bypasses, resolvers, unserved_ports
+from model.endpoint import Endpoint
+from model.network import Network, Subnet
 
 NETWORKS = {
-    "ours": {"Driver": "ciliate"},
+    "ours": {"Driver": "ciliate", "Name": "shop", "IPAM": {"Driver": "ciliate"}},
     "bridge": {"Driver": "bridge"},
     "none": {"Driver": "null"},
 }
@@ -36,6 +41,57 @@ def test_a_container_on_ciliate_alone_is_no_bypass() -> None:
 def test_a_second_interface() -> None:
     (text,) = texts(container("web", "ours", "bridge"))
     assert "web" in text and "net-bridge" in text
+
+
+@pytest.mark.parametrize(
+    ("driver", "ipam", "warned"),
+    [
+        ("ciliate", "default", True),
+        ("ciliate", "ciliate", False),
+        ("ciliate:latest", "ciliate:latest", False),
+        ("net", "net", False),
+    ],
+)
+def test_a_network_that_has_its_addresses_from_somebody_else(driver: str, ipam: str, warned: bool) -> None:
+    networks = {"ours": {"Driver": driver, "Name": "shop", "IPAM": {"Driver": ipam}}}
+    found = bypasses([], networks, {"ours", "not listed yet"}, (), FirewallFacts())
+    assert [(each.kind, "shop" in each.text, ipam in each.text) for each in found] == (
+        [("IPAM", True, True)] if warned else []
+    )
+
+
+def test_ports_of_a_container_whose_networks_are_all_internal() -> None:
+    subnet = Subnet(ip_network("10.0.0.0/24"), None)
+    networks = {
+        name: Network(name, name, number, (subnet,), internal=name == "closed")
+        for number, name in enumerate(("closed", "open"), 2)
+    }
+
+    def endpoint(
+        number: int, container: str, network: str, *, wants: bool = True, linked: int = 7
+    ) -> Endpoint:
+        return Endpoint(
+            number,
+            f"e{number}",
+            network,
+            "02:42:00:00:00:01",
+            container_id=container,
+            container_name=container,
+            ifindex=linked,
+            wants_ports=wants,
+        )
+
+    endpoints = [
+        endpoint(1, "alone", "closed"),
+        endpoint(2, "both", "closed"),
+        endpoint(3, "both", "open"),
+        endpoint(4, "quiet", "closed", wants=False),
+        endpoint(5, "ended", "closed", linked=0),
+        endpoint(6, "", "closed"),
+        endpoint(7, "lost", "gone"),
+    ]
+    found = list(unserved_ports(endpoints, networks))
+    assert [each.text.split()[3] for each in found] == ["alone", "e6"]
 
 
 def test_the_hosts_network() -> None:
