@@ -11,7 +11,7 @@ cd "$here/.."
 echo "ciliate: setting up for development"
 if [ "$(id -u)" = 0 ]; then
 	packages python3 python3-venv python3-bpfcc build-essential clang-format shellcheck \
-		iproute2 nftables iptables tcpdump busybox-static curl procps
+		iproute2 nftables iptables tcpdump busybox-static curl procps iperf3 systemd
 	headers
 	# Compose's first generation, where the release still has it: its files must come up unchanged.
 	if ! command -v docker-compose >/dev/null; then
