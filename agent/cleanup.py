@@ -13,19 +13,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from agent.settings import Settings, from_environment
 from agent.supervise import STOP_SECONDS, only_one
 from datapath.cleanup import remove_pins
 from driver.accept import Acceptance
 from driver.cleanup import remove_all
+from driver.containers import Containers
 from driver.links import Links
 from driver.sysctls import Sysctls
 from model.endpoint import Endpoint
 from model.errors import CiliateError, Conflict, Unavailable
+from model.network import Network
 from store.local import LocalStore
 from store.sqlite import SqliteStore
 
@@ -55,6 +58,7 @@ def clean(settings: Settings, *, force: bool) -> str:
             _refuse_if_used(settings, links)  # one more may have come before the agent ended
         with _records(settings) as records:
             living = _in_use(records, links)
+            networks = records.networks() if records else {}
             sysctls = Sysctls(records.sysctls if records else dict, _remember_nothing)
             remove_all(links, Acceptance(), sysctls)
         pins = remove_pins(settings.bpf_root)
@@ -64,7 +68,10 @@ def clean(settings: Settings, *, force: bool) -> str:
             settings.plugin_dir.parent.rmdir()
         for directory in (settings.state_dir, settings.run_dir):
             shutil.rmtree(directory, ignore_errors=True)
-    return f"removed: {len(living)} endpoints' links, {pins} pins, the nftables table, {settings.state_dir}"
+    removed = (
+        f"removed: {len(living)} endpoints' links, {pins} pins, the nftables table, {settings.state_dir}"
+    )
+    return "\n".join([removed, *_stranded(settings, networks)])
 
 
 @contextmanager
@@ -104,6 +111,38 @@ def _refuse_if_used(settings: Settings, links: Links) -> None:
             hint=f"`docker rm -f {' '.join(names)}` and `docker network rm` their networks, or take their links "
             "away with `ciliate cleanup --force`",
         )
+
+
+def _stranded(settings: Settings, networks: Mapping[str, Network]) -> list[str]:
+    """What Docker still has and nobody serves any more, and what to do about it. `networks` are the recorded ones; an
+    engine that answers knows better which are left."""
+    names = {number: network.name or number[:12] for number, network in networks.items()}
+    containers: list[str] = []
+    engine = Containers(settings.docker_host, None, lambda _root: None)
+    with suppress(CiliateError):
+        listed = engine.networks()
+        names = {number: str(listed[number]["Name"]) for number in names if number in listed}
+        containers = sorted(attached_to(engine.all(), names))
+    if not names:
+        return []
+    left = f"Docker still has {_count(names.values(), 'network')} of ciliate"
+    remove = f"`docker network rm {' '.join(sorted(names.values()))}`"
+    if containers:
+        left += f", and on them {_count(containers, 'container')}, which cannot start again without ciliate"
+        remove = f"`docker rm -f {' '.join(containers)}` and {remove}"
+    return [f"{left}: {remove}, or install it again"]
+
+
+def attached_to(containers: Iterable[Mapping[str, Any]], networks: Container[str]) -> Iterator[str]:
+    """The names of those that have one of these networks, by its id. `containers`: the engine's list. PURE."""
+    for container in containers:
+        attached = ((container.get("NetworkSettings") or {}).get("Networks") or {}).values()
+        if any(member.get("NetworkID") in networks for member in attached):
+            yield next(iter(container.get("Names") or [container["Id"][:12]])).removeprefix("/")
+
+
+def _count(names: Collection[str], what: str) -> str:
+    return f"the {what}{'' if len(names) == 1 else 's'} {', '.join(sorted(names))}"
 
 
 def _stop_agent(settings: Settings) -> None:

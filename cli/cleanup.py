@@ -32,7 +32,8 @@ def command(force: bool) -> None:
     """Remove all that ciliate made on this host.
 
     That is the agent itself, its programs, maps, links, firewall rules and sockets, and its state: policies and
-    identities too. Refuses while endpoints exist, and says which containers to stop first.
+    identities too. Refuses while endpoints exist, and says which containers to stop first. Containers that are stopped
+    and networks stay with Docker, and cannot be used without ciliate: it says which these are.
     """
     program = agent_program(Path(sys.executable))
     os.execv(program, [str(program), "--cleanup", *(["--force"] if force else [])])

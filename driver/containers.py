@@ -133,8 +133,15 @@ class Containers:
 
     def running(self) -> list[Mapping[str, Any]]:
         """The list of running containers, as the API gives it. Raises Unavailable."""
+        return self._listed(all=False)
+
+    def all(self) -> list[Mapping[str, Any]]:
+        """The same with those that do not run."""
+        return self._listed(all=True)
+
+    def _listed(self, *, all: bool) -> list[Mapping[str, Any]]:
         with self._client(_PATIENCE_SECONDS) as client:
-            return list(client.containers())
+            return list(client.containers(all=all))
 
     def _find(self, endpoint: Endpoint, remaining: Callable[[], float]) -> ContainerFacts | None:
         """The name, then the container of that name. A network is asked only where the engine's own record of the

@@ -25,7 +25,7 @@ def test_the_host_is_as_it_was(fresh_host: Callable[..., Host]) -> None:
     host.remove("web", "client")
     host.docker("network", "rm", "n")
     host.agent.stop()
-    host.ciliate("cleanup")
+    assert "Docker still has" not in host.ciliate("cleanup").out
     assert host.traces() == before
 
 
@@ -35,8 +35,24 @@ def test_force_detaches_what_still_runs(fresh_host: Callable[..., Host]) -> None
     host.agent.start()
     host.network("n")
     host.serve("web", "--network", "n")
-    host.ciliate("cleanup", "--force")
+    told = host.ciliate("cleanup", "--force").out
+    assert "the network n of ciliate, and on them the container web" in told
+    assert "`docker rm -f web` and `docker network rm n`" in told
     after = host.traces()
     assert after["pins"] == before["pins"]
     assert after["nftables"] == before["nftables"]
     assert after["links"] == before["links"]
+
+
+def test_what_only_rests_is_named(fresh_host: Callable[..., Host]) -> None:
+    """It does not keep ciliate from going, but will not start again."""
+    host = fresh_host()
+    host.agent.start()
+    host.network("n")
+    host.network("m")
+    host.start("web", "--network", "n")
+    host.start("apart")
+    host.docker("stop", "web", "apart")
+    told = host.ciliate("cleanup").out
+    assert "the networks m, n of ciliate, and on them the container web, which cannot start" in told
+    assert "apart" not in told
