@@ -116,6 +116,24 @@ def test_an_internal_network_has_no_way_out(any_host: Host) -> None:
     assert host.ask("inside", "tcp", "neighbour", 80)
 
 
+def test_no_network_brings_the_engines_own_way_out(any_host: Host) -> None:
+    """Where a driver gives no gateway the engine adds a bridge of its own, docker_gwbridge, unless told not to."""
+    host = any_host
+    host.network("closed", "--internal", "--ipv6")
+    networks = ["closed"]
+    if host.version not in ("20.10", "26.1"):  # older engines give every network IPv4
+        host.network("six", "--ipv6", "--ipv4=false")
+        networks.append("six")
+    for name in networks:
+        host.start(f"in-{name}", "--network", name)
+        assert links(host, f"in-{name}") == ["eth0", "lo"]
+        host.docker("network", "connect", networks[-1], f"in-{name}", check=False)
+    assert "docker_gwbridge" not in host.run("ip", "-br", "link").out + host.docker("network", "ls").out
+    if "six" in networks:
+        assert host.address("in-six", "six") == ""
+        assert host.pings("in-closed", host.address("in-six", "six", version=6))
+
+
 def test_a_container_in_several_networks_uses_each(any_host: Host) -> None:
     host = any_host
     for name in ("left", "right"):

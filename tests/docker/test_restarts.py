@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from model.flow import DropReason
+from tests.conftest import require
 from tests.docker.harness.engines import SUITES
-from tests.docker.harness.host import Host
+from tests.docker.harness.host import Host, speaker_mount
 from tests.docker.harness.rules import allow, selector
+from tests.docker.harness.world import FAR4
 
 
 @pytest.fixture(params=[pytest.param(version, marks=pytest.mark.xdist_group(version)) for version in SUITES])
@@ -176,3 +181,81 @@ def test_an_agent_that_cannot_start_hangs_neither_a_run_nor_the_engine_s_boot(ow
     host.agent.wait_ready()
     host.docker("start", "mine")
     assert host.endpoints()["mine"]["state"] == "ready"
+
+
+def test_a_killed_worker_under_load_costs_no_packet_and_opens_nothing(
+    fresh_host: Callable[..., Host],
+) -> None:
+    host = fresh_host()
+    require(shutil.which("iperf3") is not None, "iperf3")
+    host.agent.start()
+    host.network("n")
+    labels = ("--network", "n", "-l", "app=web")
+    host.start("web", *labels, *speaker_mount(), image="machine", command=("iperf3", "-s"))
+    host.caller("good", "--network", "n", "-l", "role=ok")
+    host.caller("bad", "--network", "n", "-l", "role=no")
+    host.policy(allow(selector(app="web"), selector(role="ok")))
+    web = host.address("web", "n")
+    load = host.sandbox.directory / "load"
+    host.until(lambda: host.docker("exec", "good", *client(web, 1), check=False).status == 0, "iperf3 serves")
+
+    before = drops(host)
+    with load.open("wb") as output:
+        running = host.sandbox.start("docker", "exec", "good", *client(web, 8), log=output)
+    for _ in range(3):
+        host.settle(0.5)
+        kill_worker(host)
+    assert running.wait(60) == 0, load.read_text()
+    sent = json.loads(load.read_text())
+    assert sent["end"]["sum_received"]["bytes"] > 0 and "error" not in sent
+    assert drops(host) == before
+    for _ in range(3):
+        host.agent.kill("agent")
+        assert not host.ask("bad", "tcp", web, 5201, seconds=0.3)
+        host.agent.wait_ready()
+    denied = [flow for flow in host.flows("verdict=DROPPED") if flow["reason"] == "POLICY_DENIED"]
+    identities = {flow["source"]["identity"] for flow in denied}  # with the agent down nobody knows a name
+    assert identities == {host.endpoints()["bad"]["identity"]}
+
+
+def client(address: str, seconds: int) -> tuple[str, ...]:
+    return ("iperf3", "-c", address, "-t", str(seconds), "-J")
+
+
+def kill_worker(host: Host) -> None:
+    worker = host.agent.pid("agent")
+    host.agent.kill("agent")
+    host.until(lambda: host.agent.pid("agent") != worker, "another worker is there")
+
+
+def drops(host: Host) -> dict[str, int]:
+    """Packets by reason; what containers send to everybody when their links come up is dropped as ever."""
+    return {
+        f"{entry['key']['text']} {entry['key']['direction']}": entry["value"]["packets"]
+        for entry in host.api("GET", "/v1/map/metrics")
+        if entry["key"]["reason"]
+        not in (DropReason.NONE, DropReason.MULTICAST, DropReason.NEIGHBOUR_FORBIDDEN)
+    }
+
+
+def test_an_engine_that_has_lost_its_firewall_rules_gets_ours_back(fresh_host: Callable[..., Host]) -> None:
+    host = fresh_host()
+    host.agent.start()
+    host.network("n", "--ipv6")
+    host.caller("client", "--network", "n", "--restart", "always")
+
+    def ours() -> list[str]:
+        return [line for line in host.run("iptables", "-S").lines if "--comment ciliate" in line]
+
+    before = ours()
+    assert before and all(line.startswith("-A DOCKER-USER") for line in before)
+    host.engine.restart()
+    host.until(lambda: ours() == before, "the engine's restart leaves them")
+    host.engine.stop()
+    host.run("iptables", "-F")
+    host.run("iptables", "-X")
+    assert ours() == []
+    host.engine.start()
+    host.until(lambda: ours() == before, "they are made anew")
+    with host.world.serving(7):
+        host.until(lambda: host.ask("client", "tcp", FAR4, 7), "the container reaches the world")

@@ -30,8 +30,11 @@ class EngineProcess:
         configuration = sandbox.path("/etc/containerd/config.toml")
         configuration.parent.mkdir(exist_ok=True)
         configuration.write_text(_CONTAINERD)
+        self.start_containerd()
+
+    def start_containerd(self) -> None:
         with self._containerd_log.open("ab") as log:
-            self._processes.append(sandbox.start("containerd", log=log))
+            self._processes.append(self._sandbox.start("containerd", log=log))
 
     def answers(self) -> bool:
         try:

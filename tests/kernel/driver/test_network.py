@@ -36,6 +36,7 @@ def test_a_container_from_start_to_end() -> None:
         "InterfaceName": {"SrcName": "ctra1a1a1a1a1", "DstPrefix": "eth"},
         "Gateway": "10.200.0.1",
         "GatewayIPv6": "",
+        "DisableGatewayService": True,
     }
     web = agent.known()
     assert web.state is EndpointState.READY and web.container_name == "web"
