@@ -1,5 +1,5 @@
 """How long a container takes to start and to end on a ciliate network, and on a bridge network of the same engine: one
-after the other in turns, and twenty at once; and how much of it is the agent's own."""
+after the other in turns, and twenty at once; how much of it is the agent's own; and what it takes just after a kill."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ PAIRS = 20
 BURSTS = 3
 BURST = 20
 CALLS = 15
+KILLS = 8
 
 CALM = 0.6
 """Seconds after which nothing is still being done for the container before: each shall pay for itself alone."""
@@ -36,6 +37,9 @@ def main() -> None:
         make_networks(machine)
         one, many = in_turns(machine, PAIRS, one_container), in_turns(machine, BURSTS, many_containers)
         machine.empty()
+        machine.network("ciliate")
+        killed = [after_a_kill(machine) for _ in range(KILLS)]
+        machine.empty()
         machine.agent.stop()
         with relayed(machine) as relay:
             make_networks(machine)
@@ -48,6 +52,12 @@ def main() -> None:
     ):
         value = statistics.median(values)
         results.append(Result(name, value, "ms", "target", 10.0, round(value / 10.0, 3), len(values)))
+    slowest = max(killed)
+    results.append(
+        Result(
+            "run after a kill, slowest", slowest, "ms", "target", 5000.0, round(slowest / 5000.0, 3), KILLS
+        )
+    )
     write("start", results)
 
 
@@ -108,6 +118,14 @@ def together(machine: Host, commands: Iterable[Sequence[str]]) -> float:
         if process.wait(120):
             raise subprocess.CalledProcessError(process.returncode, process.args)
     return (time.perf_counter() - began) * 1e3
+
+
+def after_a_kill(machine: Host) -> float:
+    """Milliseconds of a start that finds the worker just killed."""
+    machine.agent.kill()
+    took = together(machine, [run("one", "ciliate")])
+    machine.remove("one")
+    return took
 
 
 def agents_share(machine: Host, calls: list[Call]) -> tuple[float, float]:
