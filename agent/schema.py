@@ -84,6 +84,7 @@ class HealthSchema(_Answer):
     children = fields.List(fields.Nested(ChildSchema), metadata={"description": "the agent's processes"})
     warnings = fields.List(fields.Nested(WarningSchema), metadata={"description": "what needs attention"})
     masquerade = fields.Boolean(metadata={"description": "are containers hidden behind the host's address"})
+    uplinks = fields.List(fields.String(), metadata={"description": "devices that lead to the world"})
 
 
 class ConfigItemSchema(_Answer):

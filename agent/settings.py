@@ -161,7 +161,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CILIATE_NODE_PREFIX6", "64", _whole(16, 126), "length of one network's slice of CILIATE_POOL6"),
     Setting("CILIATE_ROUTING", "vxlan", _choice("vxlan", "geneve", "native"), "between hosts", _MANY_HOSTS),
     Setting("CILIATE_TUNNEL_PORT", "", str, "UDP port between hosts", _MANY_HOSTS),
-    Setting("CILIATE_DEVICES", "", _devices, "uplinks; those of the default routes when empty"),
+    Setting(
+        "CILIATE_DEVICES",
+        "",
+        _devices,
+        "all uplinks; when empty: what has a default route, and hardware, VLANs, bonds and tunnels in use",
+    ),
     Setting("CILIATE_MTU", "0", _mtu, "MTU of containers; the uplink's when 0"),
     Setting("CILIATE_MASQUERADE", "true", _boolean, "hide containers behind the host's address"),
     Setting(

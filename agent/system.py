@@ -137,6 +137,7 @@ class System:
             "children": self._children(),
             "warnings": warnings,
             "masquerade": self.settings.masquerade,
+            "uplinks": sorted(state.host.uplinks.values()),
         }
 
     def _children(self) -> list[Text]:

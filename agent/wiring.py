@@ -134,7 +134,7 @@ def build(settings: Settings, loading: Loading) -> System:
     )
     ipam = Ipam(
         records,
-        Claims(cluster, keys, settings.node, pools),
+        Claims(cluster, keys, settings.node, pools, lambda pool: _route_into(pool, view.facts)),
         lambda pool: _conflict(pool, loop.state, view.facts),
     )
     reconciler = Reconciler(
@@ -222,6 +222,13 @@ def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:
     for prefix in facts.unmanaged | facts.addresses:
         if overlap(pool, prefix):
             return f"{prefix}, which this host has"
+    return _route_into(pool, facts)
+
+
+def _route_into(pool: IPNetwork, facts: HostFacts) -> str | None:
+    for prefix, device in facts.routed.items():
+        if overlap(pool, prefix):
+            return f"{prefix}, which this host reaches over {device}"
     return None
 
 

@@ -117,6 +117,7 @@ def print_status(health: Health, maps: Sequence[Health], observer: Health | None
             ("Flows", _flows(observer, health["datapath"])),
             ("Docker", _part(health["docker"])),
             ("Store", _part(health["store"])),
+            ("Uplinks", ", ".join(health["uplinks"]) or Cell("none", words.WAITING)),
             ("Masquerade", "on" if health["masquerade"] else "off"),
             ("Pools", _pools(health["ipam"], verbose) or "none"),
             ("Maps", _maps(maps) or "empty"),

@@ -47,6 +47,7 @@ _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _UNICAST, _LOCAL, _BROADCAST, _ANYCAST = 1, 2, 3, 4
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _RTA_OIF = 4
+_ARPHRD_ETHER = 1
 
 
 class HostView:
@@ -144,10 +145,11 @@ class HostView:
             return known is not None and not known.is_ours
         message = self._parse(whole)
         information = message.get_attr("IFLA_LINKINFO")
+        made_by = (information.get_attr("IFLA_INFO_KIND") or "") if information else ""
         link = Link(
             ifindex=index,
             name=message.get_attr("IFLA_IFNAME"),
-            kind=(information.get_attr("IFLA_INFO_KIND") or "") if information else "",
+            kind="tap" if made_by == "tun" and message["ifi_type"] == _ARPHRD_ETHER else made_by,
             group=message.get_attr("IFLA_GROUP") or 0,
             mtu=message.get_attr("IFLA_MTU") or 0,
             master=message.get_attr("IFLA_MASTER") or 0,

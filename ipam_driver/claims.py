@@ -34,11 +34,15 @@ class ClusterPool:
 
 
 class Claims:
-    def __init__(self, store: KeyValueStore, keys: Keys, node: str, pools: Iterable[ClusterPool]) -> None:
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, node: str, pools: Iterable[ClusterPool], outside: Refuse
+    ) -> None:
+        """`outside`: which network of other machines is in the way of a whole cluster pool."""
         self._store = store
         self._keys = keys
         self._node = node
         self._pools = tuple(pools)
+        self._outside = outside
 
     def claim(self, pool: IPNetwork) -> None:
         """Raises Conflict if another node holds an overlapping part of the cluster's pools."""
@@ -49,10 +53,17 @@ class Claims:
 
     def claim_free(self, version: int, refuse: Refuse) -> IPNetwork:
         """Claims the lowest slice of this IP version that no node holds and `refuse` has nothing against.
-        Raises Exhausted."""
+        Raises Exhausted; Conflict if another network is in the way of the whole pool."""
         cluster = next((cluster for cluster in self._pools if cluster.pool.version == version), None)
         if cluster is None:
             raise Exhausted(f"there is no pool for IPv{version}", hint="give a --subnet")
+        # All of the pool means containers, whichever slices are made: who else lives in it would be cut off from them.
+        if (network := self._outside(cluster.pool)) is not None:
+            raise Conflict(
+                f"{cluster.setting} {cluster.pool} overlaps {network}",
+                path="--subnet",
+                hint=f"set {cluster.setting} to a range that is free here, or give a --subnet",
+            )
         return self._claim_slice(lambda held: _free_slice(cluster, held, refuse))
 
     def release(self, pool: IPNetwork) -> None:

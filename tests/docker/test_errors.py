@@ -8,6 +8,8 @@ import pytest
 
 from model.identity import Reserved
 from tests.docker.harness.host import DRIVER, Host
+from tests.docker.harness.sandbox import wait_until
+from tests.docker.harness.world import ROUTER4
 
 
 def refused(host: Host, *arguments: str) -> str:
@@ -43,6 +45,34 @@ def test_overlapping_networks(any_host: Host) -> None:
     host.network("n", "--subnet", "10.72.0.0/16")
     message = refused(host, "network", "create", *DRIVER, "--subnet", "10.72.5.0/24", "inner")
     assert "10.72.0.0/16" in message
+
+
+def test_a_subnet_in_a_network_of_the_hosts_own(host: Host) -> None:
+    message = refused(host, "network", "create", *DRIVER, "--subnet", "192.0.2.128/25", "inner")
+    assert "192.0.2.0/24, which this host reaches over eth0" in message
+
+
+def test_a_pool_in_which_other_machines_live(host: Host) -> None:
+    create = ("network", "create", *DRIVER, "inner")
+
+    def is_refused() -> bool:
+        created = host.docker(*create, check=False).status == 0
+        if created:
+            host.docker("network", "rm", "inner")
+        return not created
+
+    host.sandbox.run("ip", "route", "add", "10.200.128.0/20", "via", ROUTER4)
+    try:
+        wait_until(is_refused, "the route is known")
+        message = refused(host, *create)
+        assert (
+            "CILIATE_POOL 10.200.0.0/16 overlaps 10.200.128.0/20, which this host reaches over eth0"
+            in message
+        )
+        assert "set CILIATE_POOL" in message
+        host.network("n", "--subnet", "10.70.0.0/24")
+    finally:
+        host.sandbox.run("ip", "route", "del", "10.200.128.0/20")
 
 
 def test_addresses_that_are_taken_outside_or_used_up(any_host: Host) -> None:

@@ -89,6 +89,47 @@ def test_an_uplink_that_moves() -> None:
 
 
 @in_own_netns
+def test_networks_that_the_host_reaches_over_a_tunnel_and_a_vpn() -> None:
+    World()
+    watch = Watch()
+    run(
+        "ip",
+        "link",
+        "add",
+        "tunnel0",
+        "mtu",
+        "1500",
+        "type",
+        "vxlan",
+        "id",
+        "7",
+        "dev",
+        "eth0",
+        "dstport",
+        "4789",
+    )
+    run("ip", "address", "add", "198.51.100.1/24", "dev", "tunnel0")
+    run("ip", "link", "set", "tunnel0", "up")
+    for name, mode in (("vpn0", "tun"), ("vm0", "tap")):
+        run("ip", "tuntap", "add", "dev", name, "mode", mode)
+        run("ip", "link", "set", name, "mtu", "1280", "up")
+    run("ip", "route", "add", "10.8.0.0/16", "dev", "vpn0")
+    run("ip", "address", "add", "10.9.0.1/24", "dev", "vm0")
+    facts = watch.until(lambda facts: ip_network("10.9.0.0/24") in facts.unmanaged)
+    assert sorted(facts.uplinks.values()) == ["eth0", "tunnel0", "vpn0"]
+    assert {str(prefix): name for prefix, name in facts.routed.items() if prefix.version == 4} == {
+        "192.0.2.0/24": "eth0",
+        "198.51.100.0/24": "tunnel0",
+        "10.8.0.0/16": "vpn0",
+    }
+    assert facts.mtu == 1500
+    run("ip", "route", "del", "10.8.0.0/16", "dev", "vpn0")
+    run("ip", "address", "flush", "dev", "vpn0")  # its link-local one
+    watch.until(lambda facts: "vpn0" not in facts.uplinks.values())
+    watch.view.close()
+
+
+@in_own_netns
 def test_our_own_links_are_no_news() -> None:
     World()
     links = Links()

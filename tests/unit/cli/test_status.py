@@ -32,6 +32,7 @@ HEALTH: dict[str, Any] = {
     ],
     "warnings": [],
     "masquerade": True,
+    "uplinks": ["eth0", "wg0"],
 }
 MAPS: list[dict[str, Any]] = [
     {
@@ -84,6 +85,7 @@ def test_all_is_well(ciliate: Ciliate) -> None:
         "Flows       9000 seen, 4096 kept, 0 lost\n"
         "Docker      ok 28.5.2\n"
         "Store       ok\n"
+        "Uplinks     eth0, wg0\n"
         "Masquerade  on\n"
         "Pools       10.200.0.0/24 5% (12 of 253) shop\n"
         "            fd00:c111::/64 <1% (12 of 18446744073709551616) shop\n"

@@ -10,6 +10,7 @@ import pytest
 
 from ipam_driver.claims import Claims, ClusterPool
 from ipam_driver.ipam import Ipam
+from ipam_driver.subnets import overlap
 from model.network import IPNetwork
 from store.keys import Keys
 from store.kv import KeyValueStore
@@ -30,6 +31,9 @@ class Host:
     cluster: KeyValueStore = field(default_factory=MemoryStore)
     own: KeyValueStore = field(default_factory=MemoryStore)
     routes: dict[IPNetwork, str] = field(default_factory=dict)
+    """What is in the way of a pool."""
+    outside: dict[IPNetwork, str] = field(default_factory=dict)
+    """What is in the way of a whole cluster pool."""
     now: float = 1000.0
     pools: tuple[ClusterPool, ...] = POOLS
 
@@ -38,13 +42,17 @@ class Host:
         return Ipam(LocalStore(self.own), self.claims(), self.conflicts, clock=lambda: self.now)
 
     def claims(self) -> Claims:
-        return Claims(self.cluster, Keys(), self.node, self.pools)
+        return Claims(self.cluster, Keys(), self.node, self.pools, lambda pool: _first(self.outside, pool))
 
     def conflicts(self, pool: IPNetwork) -> str | None:
-        for route, name in self.routes.items():
-            if route.version == pool.version and route.overlaps(pool):
-                return f"{route}, {name}"
-        return None
+        return _first(self.routes, pool)
+
+
+def _first(routes: dict[IPNetwork, str], pool: IPNetwork) -> str | None:
+    for route, name in routes.items():
+        if overlap(route, pool):
+            return f"{route}, {name}"
+    return None
 
 
 @pytest.fixture

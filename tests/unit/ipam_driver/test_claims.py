@@ -79,6 +79,17 @@ def test_slices_that_are_in_the_way_are_passed_over(new_host: NewHost) -> None:
     assert str(free) == "10.200.2.0/24"
 
 
+@pytest.mark.parametrize("lan", ["10.200.200.0/24", "10.200.0.0/16", "10.0.0.0/8"])
+def test_a_cluster_pool_in_which_other_machines_live_is_given_to_nobody(new_host: NewHost, lan: str) -> None:
+    claims = new_host(outside={ip_network(lan): "the LAN"}).claims()
+    with pytest.raises(Conflict) as caught:
+        claims.claim_free(4, nothing)
+    assert caught.value.message == f"CILIATE_POOL 10.200.0.0/16 overlaps {lan}, the LAN"
+    assert "set CILIATE_POOL" in caught.value.hint
+    assert claims.held() == set()
+    assert claims.claim_free(6, nothing)
+
+
 def test_running_out_says_of_what_and_why(new_host: NewHost) -> None:
     small = (ClusterPool("CILIATE_POOL", ip_network("10.200.0.0/23"), 24),)
     claims = new_host(pools=small).claims()
