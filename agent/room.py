@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from agent.resolution import Resolution
 from agent.state import State
 from datapath.maps import INNER, MAPS
+from datapath.tables import table_name
+from identity.ipcache import Owner
 from model.errors import Exhausted
 
 
@@ -32,16 +34,21 @@ class Room:
                 labels = ", ".join(state.subjects[identity].labels.texts())
                 raise Exhausted(
                     f"the rules make {len(entries)} entries for the endpoints with {labels}, "
-                    f"where {self.policy} are the most",
+                    f"where a policy map holds {self.policy}",
                     hint="name fewer peers, or wider prefixes and port ranges",
                 )
-        wanted = Counter(
-            f"{'hosts' if prefix.prefixlen == prefix.max_prefixlen else 'prefixes'}{prefix.version}"
-            for prefix, _ in resolution.cidrs.items()
+        # New prefixes are put before old ones go: for a moment both are there.
+        prefixes = {prefix for cidrs in (state.cidrs, resolution.cidrs) for prefix, _ in cidrs.items()}
+        wanted = Counter(map(table_name, prefixes))
+        others = Counter(
+            table_name(prefix)
+            for prefix, owners in state.ipcache.claims.items()
+            if prefix not in prefixes and min(owners) is not Owner.CIDR
         )
-        for name, number in wanted.items():
-            if number > self.prefixes[name]:
+        for name, most in self.prefixes.items():
+            if wanted[name] and wanted[name] + others[name] > most:
                 raise Exhausted(
-                    f"the rules name {number} prefixes, where map {name} holds {self.prefixes[name]}",
-                    hint="name wider prefixes",
+                    f"the rules and those before them name {wanted[name]} prefixes of map {name}, "
+                    f"where {most - others[name]} of {most} entries are free for them",
+                    hint="name wider prefixes; or delete the old rules first, if they are many",
                 )

@@ -18,10 +18,12 @@ from agent.live import LiveSettings
 from agent.loop import Loop
 from agent.rules import Rules
 from agent.settings import SETTINGS, Settings
+from agent.slots import LAST_SLOT
 from agent.state import State
 from agent.verification import Verification
 from datapath.abi import ABI_VERSION
 from datapath.attach import attached
+from datapath.maps import POLICY_MAP
 from datapath.tables import Datapath
 from driver.bypass import Bypasses
 from driver.containers import Containers
@@ -29,7 +31,7 @@ from driver.network import Networks
 from identity.labels import parse_user_labels
 from ipam_driver.ipam import Ipam
 from model.endpoint import Endpoint
-from model.errors import CiliateError, Conflict, NotFound
+from model.errors import CiliateError, Conflict, Exhausted, NotFound
 from model.version import VERSION
 from policy.mapstate import map_state
 from store.identities import IdentityAllocator
@@ -38,7 +40,7 @@ log = structlog.get_logger("agent")
 
 Text = dict[str, Any]
 
-REFUSING = ("endpoints", "hosts4", "hosts6", "prefixes4", "prefixes6", "devices")
+REFUSING = ("endpoints", "hosts4", "hosts6", "prefixes4", "prefixes6", "devices", POLICY_MAP)
 """Maps that refuse entries when they are full; the others make room, or are always full."""
 
 
@@ -88,19 +90,22 @@ class System:
         warnings = [
             {"kind": "PROBLEM", "text": problem, "hint": "see the agent's log"} for problem in problems
         ]
-        full = [
-            info.name
-            for info in self.datapath.map_info(REFUSING)
-            if info.entries is not None and info.entries >= info.max_entries
-        ]
+        full = self._full_maps()
+        refused = {
+            state.endpoints[number].container_name: error
+            for number, error in self.networks.refused().items()
+            if number in state.endpoints
+        }
+        no_room = any(isinstance(error, Exhausted) for error in refused.values())
         warnings += [
             {
                 "kind": "REFUSED",
-                "text": f"container {state.endpoints[number].container_name} is denied everything: {reason}",
-                "hint": "remove the container and run it again without the label",
+                "text": f"container {name} is denied everything: {error}",
+                "hint": "it is tried again: make room"
+                if isinstance(error, Exhausted)
+                else "remove the container and run it again without the label",
             }
-            for number, reason in self.networks.refused().items()
-            if number in state.endpoints
+            for name, error in refused.items()
         ]
         warnings += [
             {"kind": "FULL", "text": f"map {name} is full", "hint": "see `ciliate map list`"} for name in full
@@ -110,7 +115,7 @@ class System:
             {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.current()
         ]
         return {
-            "status": "degraded" if problems or full or not engine.up else "ok",
+            "status": "degraded" if problems or full or no_room or not engine.up else "ok",
             "version": VERSION,
             "node": self.settings.node,
             "cluster": self.settings.cluster,
@@ -139,6 +144,14 @@ class System:
             "masquerade": self.settings.masquerade,
             "uplinks": sorted(state.host.uplinks.values()),
         }
+
+    def _full_maps(self) -> list[str]:
+        full = [
+            info.name
+            for info in self.datapath.map_info(REFUSING)
+            if info.entries is not None and info.entries >= info.max_entries
+        ]
+        return [*full, "policies"] if len(self.state.subjects) >= LAST_SLOT else full
 
     def _children(self) -> list[Text]:
         try:

@@ -11,9 +11,12 @@ from typing import Any
 from agent import views
 from agent.system import System
 from datapath.maps import MAPS
-from model.errors import NotFound
+from model.errors import Exhausted, NotFound
 
 Text = dict[str, Any]
+
+MOST_SHOWN = 100_000
+"""Entries of policies in one answer: many identities may share a map, and each is shown with all of it."""
 
 
 def maps(system: System) -> list[Text]:
@@ -67,10 +70,18 @@ def _devices(system: System) -> list[Text]:
 
 
 def _policies(system: System) -> list[Text]:
+    shown = {slot: policy for slots, policy in system.datapath.shown_policies() for slot in slots}
+    subjects = sorted(system.state.subjects.items())
+    number = sum(len(shown.get(subject.slot, ())) for _, subject in subjects)
+    if number > MOST_SHOWN:
+        raise Exhausted(
+            f"the policies of {len(subjects)} identities have {number} entries, more than one answer holds",
+            hint="`ciliate endpoint get ID --policy` shows one of them",
+        )
     return [
         views.policy_entry(subject.slot, identity, key, entry)
-        for identity, subject in sorted(system.state.subjects.items())
-        for key, entry in sorted((system.datapath.policy(subject.slot) or {}).items())
+        for identity, subject in subjects
+        for key, entry in sorted(shown.get(subject.slot, {}).items())
     ]
 
 

@@ -30,7 +30,7 @@ from datapath.kernel_conntrack import records, sweep
 from datapath.kernel_ipcache import KernelIpcache
 from datapath.kernel_map import KernelMap, KernelTable
 from datapath.kernel_policies import KernelPolicies
-from datapath.maps import INNER, MAPS
+from datapath.maps import INNER, MAPS, POLICY_MAP
 from datapath.pins import open_map
 from datapath.tables import ConntrackRecord, EndpointEntry, MapInfo
 from model.flow import Direction, DropReason
@@ -85,6 +85,9 @@ class KernelDatapath:
     def policies(self, slots: Iterable[int]) -> dict[int, dict[PolicyKey, PolicyEntry]]:
         return self._policies.get_many(slots)
 
+    def shown_policies(self) -> list[tuple[list[int], dict[PolicyKey, PolicyEntry]]]:
+        return self._policies.shown()
+
     def edit_policies(
         self,
         slots: Collection[int],
@@ -125,7 +128,8 @@ class KernelDatapath:
         return sum(sweep(self._maps[name], now_ns, gone) for name in ("ct4", "ct6"))
 
     def map_info(self, names: Collection[str] = ()) -> list[MapInfo]:
-        return [self._info(table) for name, table in self._maps.items() if not names or name in names]
+        found = [self._info(table) for name, table in self._maps.items() if not names or name in names]
+        return [*found, self._policies.info()] if not names or POLICY_MAP in names else found
 
     def _info(self, table: KernelMap) -> MapInfo:
         info = syscall.map_info(table.fd)

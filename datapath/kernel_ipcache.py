@@ -9,7 +9,7 @@ from typing import Any
 
 from datapath.codec import HOSTS4, HOSTS6, PREFIXES4, PREFIXES6, Codec, decode_ipcache
 from datapath.kernel_map import KernelMap, KernelTable
-from datapath.tables import IpcacheEntry
+from datapath.tables import IpcacheEntry, table_name
 from model.network import IPAddress, IPNetwork
 
 _CODECS: dict[str, Codec[Any, IpcacheEntry]] = {
@@ -18,11 +18,6 @@ _CODECS: dict[str, Codec[Any, IpcacheEntry]] = {
     "prefixes4": PREFIXES4,
     "prefixes6": PREFIXES6,
 }
-
-
-def table_name(prefix: IPNetwork) -> str:
-    kind = "hosts" if prefix.prefixlen == prefix.max_prefixlen else "prefixes"
-    return f"{kind}{prefix.version}"
 
 
 class KernelIpcache:

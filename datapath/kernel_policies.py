@@ -18,8 +18,9 @@ from contextlib import ExitStack, contextmanager
 from datapath import syscall
 from datapath.codec import POLICY, decode_number, encode_number
 from datapath.kernel_map import KernelMap, KernelTable
-from datapath.maps import MapSpec, empty, full
+from datapath.maps import POLICY_MAP, MapSpec, empty, full
 from datapath.pins import create_map
+from datapath.tables import MapInfo
 from model.errors import Exhausted, Unavailable
 from policy.mapstate import PolicyEntry, PolicyKey
 
@@ -31,7 +32,7 @@ _OTHER_FILES = 512
 
 
 class KernelPolicies:
-    """`get` and `count` may be called by any thread, all else by the writer's."""
+    """`get`, `shown` and `count` may be called by any thread, all else by the writer's."""
 
     def __init__(self, outer: KernelMap, inner: MapSpec) -> None:
         self._outer = outer
@@ -72,6 +73,17 @@ class KernelPolicies:
                     read[number] = dict(table.items())
                 self._at_most[number] = len(read[number])
             found[slot] = read[number]
+        return found
+
+    def shown(self) -> list[tuple[list[int], dict[PolicyKey, PolicyEntry]]]:
+        slots: dict[int, list[int]] = {}
+        for slot, number in self._outer.items():
+            slots.setdefault(decode_number(number), []).append(decode_number(slot))
+        found = []
+        for alike in slots.values():
+            policy = self.get(alike[0])
+            if policy is not None:
+                found.append((alike, policy))
         return found
 
     def replace(self, policies: Mapping[int, Policy]) -> None:
@@ -122,9 +134,12 @@ class KernelPolicies:
         """Slots that hold a map."""
         return self._outer.count()
 
-    def fullest(self) -> int:
-        """At most so many entries are in the fullest map, of those that this process has read or written."""
-        return max(list(self._at_most.values()), default=0)
+    def info(self) -> MapInfo:
+        """Of the fullest inner map: at most so many entries, of the maps that this process has read or written."""
+        spec = self._inner
+        fullest = max(list(self._at_most.values()), default=0)
+        kind = spec.type.name.lower()
+        return MapInfo(POLICY_MAP, kind, spec.key_size, spec.value_size, spec.max_entries, fullest)
 
     def _read_back(self) -> None:
         self._maps = {decode_number(slot): decode_number(number) for slot, number in self._outer.items()}
@@ -177,7 +192,7 @@ class KernelPolicies:
             raise full("policies", self._outer.max_entries)
 
     def _full(self) -> Exhausted:
-        return full("policies/inner", self._inner.max_entries)
+        return full(POLICY_MAP, self._inner.max_entries)
 
     def _edited(
         self,
@@ -210,7 +225,7 @@ class KernelPolicies:
 
     def _table(self, fd: int) -> Inner:
         spec = self._inner
-        inner = KernelMap("policies/inner", fd, spec.key_size, spec.value_size, spec.max_entries)
+        inner = KernelMap(POLICY_MAP, fd, spec.key_size, spec.value_size, spec.max_entries)
         return KernelTable(inner, POLICY, trie=True)
 
     @contextmanager

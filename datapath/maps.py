@@ -43,6 +43,9 @@ METRIC_SLOTS = 512
 INNER = _spec("inner", MapType.LPM_TRIE, abi.PolicyKey, abi.PolicyEntry, 65536, sparse=True)
 """The form of the maps inside `policies`; they have no pins of their own."""
 
+POLICY_MAP = "policies/inner"
+"""What one of them is called where people read it."""
+
 _HASH, _LRU, _LPM, _ARRAY = MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE, MapType.ARRAY
 
 MAPS = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from datapath.maps import empty, full, sized
-from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry, MapInfo
+from datapath.maps import POLICY_MAP, empty, full, sized
+from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry, MapInfo, table_name
 from model.flow import Direction, DropReason
 from model.network import IPAddress, IPNetwork
 from policy.mapstate import PolicyEntry, PolicyKey
@@ -58,8 +58,7 @@ class MemoryIpcache:
         self._tables = tables
 
     def _table(self, prefix: IPNetwork) -> MemoryTable[IPNetwork, IpcacheEntry]:
-        kind = "hosts" if prefix.prefixlen == prefix.max_prefixlen else "prefixes"
-        return self._tables[f"{kind}{prefix.version}"]
+        return self._tables[table_name(prefix)]
 
     def get(self, key: IPNetwork) -> IpcacheEntry | None:
         return self._table(key).get(key)
@@ -125,6 +124,12 @@ class MemoryDatapath:
         copies = {id(policy): dict(policy) for policy in self._policies.values()}
         return {slot: copies[id(self._policies[slot])] for slot in slots if slot in self._policies}
 
+    def shown_policies(self) -> list[tuple[list[int], dict[PolicyKey, PolicyEntry]]]:
+        found: dict[int, tuple[list[int], dict[PolicyKey, PolicyEntry]]] = {}
+        for slot, policy in sorted(self._policies.items()):
+            found.setdefault(id(policy), ([], dict(policy)))[0].append(slot)
+        return list(found.values())
+
     def edit_policies(
         self,
         slots: Collection[int],
@@ -164,7 +169,7 @@ class MemoryDatapath:
 
     def _check_size(self, policy: Collection[PolicyKey]) -> None:
         if len(policy) > self._specs["inner"].max_entries:
-            raise full("policies/inner", self._specs["inner"].max_entries)
+            raise full(POLICY_MAP, self._specs["inner"].max_entries)
 
     def bump_epoch(self) -> int:
         self._epoch += 1
@@ -206,11 +211,12 @@ class MemoryDatapath:
             "ct6": sum(flow.source.version == 6 for flow in self._flows),
             "fragments4": 0,
             "fragments6": 0,
+            "inner": max(map(len, list(self._policies.values())), default=0),
             **{name: len(table) for name, table in self._ipcache.items()},
         }
         return [
             MapInfo(
-                spec.name,
+                POLICY_MAP if name == "inner" else name,
                 spec.type.name.lower(),
                 spec.key_size,
                 spec.value_size,
@@ -218,5 +224,5 @@ class MemoryDatapath:
                 counts.get(name),
             )
             for name, spec in self._specs.items()
-            if name != "inner" and (not names or name in names)
+            if not names or (POLICY_MAP if name == "inner" else name) in names
         ]

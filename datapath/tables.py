@@ -27,6 +27,7 @@ __all__ = [
     "IpcacheTable",
     "MapInfo",
     "Table",
+    "table_name",
 ]
 
 K = TypeVar("K")
@@ -127,6 +128,12 @@ class IpcacheTable(Table[IPNetwork, IpcacheEntry], Protocol):
         """What the programs find for an address: that of the longest prefix which covers it."""
 
 
+def table_name(prefix: IPNetwork) -> str:
+    """Of the map of the ipcache that holds it."""
+    kind = "hosts" if prefix.prefixlen == prefix.max_prefixlen else "prefixes"
+    return f"{kind}{prefix.version}"
+
+
 class Datapath(Protocol):
     """All tables of a node. Writes come from one thread; reads from any."""
 
@@ -147,6 +154,10 @@ class Datapath(Protocol):
     def policies(self, slots: Iterable[int]) -> dict[int, dict[PolicyKey, PolicyEntry]]:
         """Of those of the slots that hold a map. Each map is read once: slots that share one have the same
         object. For the writer only."""
+
+    def shown_policies(self) -> list[tuple[list[int], dict[PolicyKey, PolicyEntry]]]:
+        """Every map once, with the slots that hold it. For any thread; what is written meanwhile may or may not be
+        seen."""
 
     def replace_policies(self, policies: Mapping[int, Mapping[PolicyKey, PolicyEntry]]) -> None:
         """Fill new maps and publish them all at once, each slot changing from its old map to its new
@@ -187,4 +198,5 @@ class Datapath(Protocol):
         gone, which may soon be another container's; how many."""
 
     def map_info(self, names: Collection[str] = ()) -> list[MapInfo]:
-        """Of the maps of these names, of all if there are none. Counting the entries of large ones takes time."""
+        """Of the maps of these names, of all if there are none. Counting the entries of large ones takes time.
+        "policies/inner" stands for the fullest of the policies."""

@@ -31,7 +31,7 @@ from driver.ports import Ports
 from driver.realm import Realm
 from driver.schema import EndpointRequest, NetworkRequest
 from model.endpoint import Endpoint, EndpointState
-from model.errors import CiliateError, Conflict, InvalidInput, NotFound, Unsupported
+from model.errors import CiliateError, Conflict, Exhausted, InvalidInput, NotFound, Unsupported
 from model.labels import Labels
 from model.network import FLAT, IPAddress, IPNetwork, Network
 
@@ -86,7 +86,7 @@ class Networks:
         self._endpoint_locks = NamedLocks()
         self._sandboxes: dict[str, str] = {}
         self._holders: dict[IPAddress, str] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, CiliateError] = {}
         self._last_change = 0.0
 
     @property
@@ -336,10 +336,10 @@ class Networks:
         can no longer be kept from starting: it stays denied everything, and `refused` says why."""
         try:
             self._relabel(endpoint_id, lambda endpoint, network: self._label(endpoint, network, facts))
-        except (InvalidInput, Unsupported) as error:
-            if self._refused.get(endpoint_id) != str(error):
+        except (Exhausted, InvalidInput, Unsupported) as error:
+            if str(self._refused.get(endpoint_id)) != str(error):
                 log.warning("labels are refused", container=facts.name, reason=str(error))
-            self._refused[endpoint_id] = str(error)
+            self._refused[endpoint_id] = error
             self._relabel(
                 endpoint_id,
                 lambda endpoint, _network: replace(
@@ -347,7 +347,7 @@ class Networks:
                 ),
             )
 
-    def refused(self) -> dict[str, str]:
+    def refused(self) -> dict[str, CiliateError]:
         """By Docker's id of the endpoint: why it is denied everything although its labels are known."""
         waiting = {endpoint.docker_id for endpoint in self.waiting()}
         return {number: reason for number, reason in list(self._refused.items()) if number in waiting}

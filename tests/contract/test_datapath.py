@@ -343,6 +343,13 @@ class TestPolicies:
         after = bench.reopened().policies([2, 1])
         assert after[1] is after[2], "a restart finds it so"
 
+    def test_each_map_is_shown_once(self, bench: Bench) -> None:
+        same = allow(80)
+        bench.datapath.replace_policies({1: same, 2: allow(81), 5: same})
+        bench.datapath.replace_policies({7: {}})
+        shown = sorted(bench.datapath.shown_policies(), key=lambda found: found[0])
+        assert shown == [([1, 5], same), ([2], allow(81)), ([7], {})]
+
     def test_an_edit_for_all_who_share_a_map_leaves_it_shared(self, bench: Bench) -> None:
         same = allow(80)
         bench.datapath.replace_policies({1: same, 2: same, 3: allow(81)})
@@ -489,10 +496,13 @@ class TestNode:
 
     def test_maps_tell_how_full_they_are(self, bench: Bench) -> None:
         bench.datapath.endpoints.put(9, WEB)
-        bench.datapath.replace_policies({1: {}, 2: {}})
+        bench.datapath.replace_policies({1: {}, 2: allow(80, 81, 82)})
         bench.remember_flow(flow(1))
         infos = {info.name: info for info in bench.datapath.map_info()}
-        assert sorted(infos) == sorted(sized({}).keys() - {"inner"})
+        assert sorted(infos) == sorted(sized({}).keys() - {"inner"} | {"policies/inner"})
+        fullest = infos["policies/inner"]
+        assert (fullest.type, fullest.entries, fullest.max_entries) == ("lpm_trie", 3, 4)
+        assert [info.name for info in bench.datapath.map_info(["policies/inner"])] == ["policies/inner"]
         assert (infos["endpoints"].type, infos["endpoints"].entries, infos["endpoints"].max_entries) == (
             "hash",
             1,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from datapath.tables import EndpointFlag
 from model.flow import Direction, DropReason, EventType, Verdict
 from policy.mapstate import PolicyEntry, PolicyKey
-from tests.kernel.harness import OPEN, OTHER, SEALED, UNKNOWN4, WORLD4, A, B, Node, Outcome
+from tests.kernel.harness import OTHER, SEALED, UNKNOWN4, WORLD4, A, B, Node, Outcome
 from tests.kernel.packets import ACK, ICMP, SYN, TCP, ethernet, ip, ping, tcp, udp
 
 IN, OUT = Direction.INGRESS, Direction.EGRESS
 ALLOW, DENY = PolicyEntry(), PolicyEntry(deny=True)
 DENIED, RULE, AUDITED = DropReason.POLICY_DENIED, DropReason.POLICY_DENY_RULE, DropReason.AUDITED
 AUDIT = EndpointFlag.AUDIT
+
+WITHOUT_MAP = 40
+"""A slot that nothing was ever put into."""
 
 
 def told(outcome: Outcome) -> tuple[DropReason, Direction, int]:
@@ -119,7 +124,5 @@ def test_nothing_but_policy_is_audited(node: Node) -> None:
 
 
 def test_without_a_map_it_is_closed_even_so(node: Node) -> None:
-    node.change(A, flags=AUDIT)
-    node.allow(A, OPEN)
-    node.datapath.clear_policy(A.number)
+    node.datapath.endpoints.put(A.number, replace(A.endpoint, flags=AUDIT, policy=WITHOUT_MAP))
     assert node.send(A, WORLD4, tcp(1, 80)).reason is DropReason.NO_POLICY

@@ -22,8 +22,8 @@ from driver.ports import Ports
 from driver.realm import MemoryRealm
 from driver.sysctls import Sysctls
 from identity.labels import LabelFilter
-from model.endpoint import Endpoint
-from model.errors import Unavailable
+from model.endpoint import Endpoint, EndpointState
+from model.errors import Exhausted, Unavailable
 from tests.kernel.driver.topology import run
 
 N1, N2 = "1" * 64, "2" * 64
@@ -44,13 +44,16 @@ class Known:
 
 
 class FailingRealm(MemoryRealm):
-    """Refuses endpoints that have a link, while `failing`."""
+    """Refuses endpoints that have a link, while `failing`; those that have labels, while there is no `room`."""
 
     failing = False
+    room = True
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         if self.failing and endpoint.ifindex:
             raise Unavailable("the map is full")
+        if not self.room and endpoint.state is EndpointState.READY:
+            raise Exhausted("map policies/inner is full (8 entries)")
         super().put_endpoint(endpoint)
 
 

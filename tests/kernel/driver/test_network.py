@@ -17,6 +17,7 @@ from driver.network import Defaults
 from driver.plan import GATEWAY_DEVICE
 from model.endpoint import EndpointState
 from model.errors import NotFound, Unsupported
+from model.identity import Reserved
 from model.labels import Labels
 from model.network import FLAT, Network
 from tests.kernel.driver.agent import E1, E2, GENERIC, N1, N2, PORT, PORT_MAP, Agent, labels, names
@@ -246,11 +247,31 @@ def test_a_container_that_asks_for_a_fence_does_not_run_without_it() -> None:
     assert agent.networks.refused() == {}
     agent.networks.learn(E1, facts)
     assert agent.known().state is EndpointState.WAITING_FOR_LABELS, "it stays denied everything"
-    assert agent.known().container_name == "web" and "label ciliate.egress" in agent.networks.refused()[E1]
+    assert agent.known().container_name == "web" and "label ciliate.egress" in str(
+        agent.networks.refused()[E1]
+    )
     agent.containers.facts[E1] = facts
     with pytest.raises(Unsupported):
         agent.networks.set_labels(E1, Labels.parse(["container:app=web"]))
     agent.endpoint("Leave")
+    assert agent.networks.refused() == {}
+    agent.close()
+
+
+@in_own_netns
+def test_who_has_no_room_for_its_labels_stays_denied_and_it_is_told() -> None:
+    """It is tried again, and comes to its labels when there is room."""
+    agent = Agent()
+    agent.create_network()
+    facts = agent.containers.facts.pop(E1)
+    agent.start()
+    agent.realm.room = False
+    agent.networks.learn(E1, facts)
+    assert agent.known().identity == Reserved.INIT
+    assert "policies/inner is full" in str(agent.networks.refused()[E1])
+    agent.realm.room = True
+    agent.networks.learn(E1, facts)
+    assert agent.known().state is EndpointState.READY
     assert agent.networks.refused() == {}
     agent.close()
 

@@ -153,3 +153,16 @@ def test_the_log(agent: CannedAgent, ciliate: Ciliate) -> None:
 def test_labels_cannot_steer_the_terminal(agent: CannedAgent, ciliate: Ciliate) -> None:
     agent.on("GET", "/v1/endpoint", [{**WEB, "labels": ["container:x=\x1b[2Jgone\n"]}])
     assert r"container:x=\x1b[2Jgone\n" in ciliate("endpoint", "list").out
+
+
+def test_audit_mode(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on("GET", "/v1/endpoint/7/config", {"audit": False, "audit_in_force": True})
+    assert ciliate("endpoint", "config", "7").out == "Audit  yes, as all endpoints are\n"
+    agent.on("PATCH", "/v1/endpoint/7/config", {"audit": True, "audit_in_force": True})
+    assert ciliate("endpoint", "config", "7", "--audit").out == "Audit  yes\n"
+    assert agent.requests[-1][3] == {"audit": True}
+    ciliate("endpoint", "config", "7", "--no-audit")
+    assert agent.requests[-1][3] == {"audit": False}
+    audited = {**WEB, "enforcement": {"ingress": True, "egress": True, "audit": True}}
+    agent.on("GET", "/v1/endpoint", [audited])
+    assert "both, audit" in ciliate("endpoint", "list").out

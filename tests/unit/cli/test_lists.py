@@ -125,3 +125,11 @@ def test_versions(agent: CannedAgent, ciliate: Ciliate) -> None:
     assert ciliate("version").out == f"Command  {VERSION}\nAgent    0.1.0\n"
     agent.socket.unlink()
     assert ciliate("version").out.endswith("Agent    does not answer\n")
+
+
+def test_settings_are_changed_and_taken_back(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on("PATCH", "/v1/config", [{**SETTINGS[0], "source": "api"}])
+    assert "api" in ciliate("config", "CILIATE_POLICY_AUDIT=true", "CILIATE_POLICY_ENFORCEMENT=").out
+    assert agent.requests[-1][3] == {"CILIATE_POLICY_AUDIT": "true", "CILIATE_POLICY_ENFORCEMENT": None}
+    ran = ciliate("config", "CILIATE_POLICY_AUDIT")
+    assert (ran.status, "is not NAME=VALUE" in ran.err) == (2, True)
