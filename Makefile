@@ -60,8 +60,11 @@ $(BENCHES): bench-%: .venv/ready
 	@mkdir -p build/bench
 	$(venv)/python -m bench.$*
 
+prebuilt: .venv/ready ## compile the programs for every kernel, for hosts without kernel headers
+	$(venv)/python -m datapath.loader --prebuild
+
 clean: ## remove what builds and tests have made in this folder
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist datapath/prebuilt *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml packaging/developer.sh packaging/steps.sh
@@ -73,4 +76,4 @@ help:
 	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@for bench in $(sort $(BENCHES)); do printf '  make %s\n' $$bench; done
 
-.PHONY: run stop demo test test-unit test-kernel test-docker verify-long lint format docs bench $(BENCHES) clean help
+.PHONY: run stop demo test test-unit test-kernel test-docker verify-long lint format docs bench $(BENCHES) prebuilt clean help

@@ -2,7 +2,8 @@
 
 Programs are compiled against file descriptors that do not exist; `relocate` puts the real ones in
 their place. So one compilation serves every start, and, because only UAPI headers are included,
-every kernel with the same features: releases ship the files in `datapath/prebuilt`.
+every kernel with the same features: `make prebuilt`, and each installation, compile for all of them
+into `datapath/prebuilt`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""Kernel headers for BCC. Any kernel's do, because the programs include UAPI headers only."""
+"""Kernel headers for BCC. Any kernel's do, because the programs include UAPI headers only.
+
+`python -m datapath.headers` prints the directory that would be taken; exit status 1 if there is none."""
 
 from __future__ import annotations
 
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +43,8 @@ def find_headers(root: Path = Path("/")) -> KernelHeaders:
             return headers
     raise Unavailable(
         "no kernel headers are installed, and no compiled programs are kept for this kernel",
-        hint=f"apt-get install linux-headers-{platform.release()}, or linux-headers-amd64 or -generic",
+        hint=f"apt-get install linux-headers-{platform.release()}, or linux-headers-amd64 or -generic; where none can "
+        "be had, install from a folder in which `make prebuilt` was run on another machine",
     )
 
 
@@ -66,3 +70,16 @@ def _complete(root: Path, build: Path) -> KernelHeaders | None:
     if included and (root / included[1] / "include" / "linux" / "kconfig.h").exists():
         return KernelHeaders(root / included[1], build)
     return None
+
+
+def main() -> int:
+    try:
+        print(find_headers().build)
+    except Unavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -87,12 +87,18 @@ def obtain(
 
 
 def prebuild(directory: Path, *, sources: Path = SOURCES) -> int:
-    """Compile for every kind of kernel into `directory`; how many files that makes."""
-    compiler: Compiler = partial(compile_with_bcc, find_headers())
+    """Have programs for every kind of kernel in `directory`, and none of other sources; how many had to be
+    compiled. Where all are there, neither headers nor a compiler are needed."""
     builds = {cache_key(sources, features.flags()): features.flags() for features in every_build()}
-    for key, flags in builds.items():
-        write_cached(directory, key, build(sources, flags, compiler))
-    return len(builds)
+    missing = [key for key in builds if read_cached(directory, key) is None]
+    if missing:
+        compiler: Compiler = partial(compile_with_bcc, find_headers())
+        for key in missing:
+            write_cached(directory, key, build(sources, builds[key], compiler))
+    for file in directory.glob("*.bpf"):
+        if file.stem not in builds:
+            file.unlink()
+    return len(missing)
 
 
 def _verify(name: str, code: bytes) -> int:
@@ -163,12 +169,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, help="directory of the BPF file system to pin in")
     parser.add_argument("--cache", type=Path, help="directory that keeps compiled programs")
     parser.add_argument("--size", type=_size, action="append", default=[], metavar="NAME=ENTRIES")
-    parser.add_argument("--prebuild", type=Path, metavar="DIRECTORY", help="only compile, for all kernels")
+    parser.add_argument(
+        "--prebuild",
+        type=Path,
+        nargs="?",
+        const=PREBUILT,
+        metavar="DIRECTORY",
+        help="only compile, for all kernels; beside this file unless it says where",
+    )
     options = parser.parse_args(arguments)
     begin = time.monotonic()
     try:
         if options.prebuild:
-            report: dict[str, object] = {"builds": prebuild(options.prebuild)}
+            report: dict[str, object] = {"compiled": prebuild(options.prebuild)}
         elif options.root and options.cache:
             loaded = load(options.root.absolute(), options.cache, dict(options.size))
             report = {"compiled": loaded.compiled, "features": loaded.features.as_dict()}

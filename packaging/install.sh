@@ -48,6 +48,7 @@ program() {
 	[ -x "$home/venv/bin/python" ] ||
 		step "making a virtual environment in $home/venv" /usr/bin/python3 -m venv --system-site-packages "$home/venv"
 	step "installing ciliate and the Python packages it needs" install_program
+	step "compiling its programs, for this kernel and any later one" compile_programs
 	echo "$hash" >"$home/source.sha256"
 	changed=yes
 }
@@ -78,6 +79,11 @@ install_program() {
 	"$home/venv/bin/python" -m pip install --upgrade --no-input "$copy" || status=$?
 	rm -rf "$copy"
 	return $status
+}
+
+# Then no start needs headers or a compiler. Does nothing where the source came with them.
+compile_programs() {
+	(cd / && "$home/venv/bin/python" -m datapath.loader --prebuild)
 }
 
 places() {

@@ -68,15 +68,11 @@ packages() {
 # What BCC compiles against. Any headers will do, because only the kernel's interface to programs is included, and
 # without any the instructions compiled before are loaded.
 headers() {
-	local release architecture generic
+	local release architecture generic found
 	release=$(uname -r)
 	architecture=$(dpkg --print-architecture)
-	if [ -e "/lib/modules/$release/build" ] || [ -e /sys/kernel/kheaders.tar.xz ]; then
-		already "kernel headers of $release"
-		return
-	fi
-	if compgen -G '/usr/src/linux-headers-*' >/dev/null; then
-		already "kernel headers: $(basename "$(compgen -G '/usr/src/linux-headers-*' | tail -n 1)"), not of $release itself"
+	if found=$(find_headers); then
+		already "kernel headers: $found"
 		return
 	fi
 	refresh
@@ -87,9 +83,14 @@ headers() {
 		fi
 	done
 	compgen -G "$(dirname "${BASH_SOURCE[0]}")/../datapath/prebuilt/*.bpf" >/dev/null ||
-		fail "no package of kernel headers to be had, and no instructions compiled before" \
-			"enable the distribution's main package source and run this again"
-	already "no kernel headers to be had: the compiled instructions that are shipped are used"
+		fail "no package of kernel headers to be had, and no programs compiled before" \
+			"enable the distribution's main package source and run this again; or run \`make prebuilt\` in this folder on a machine that has headers, and copy the folder here"
+	already "no kernel headers to be had: the programs that \`make prebuilt\` left in this folder are used"
+}
+
+# By the code that will look for them.
+find_headers() {
+	(cd "$(dirname "${BASH_SOURCE[0]}")/.." && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m datapath.headers 2>/dev/null)
 }
 
 # Does nothing here; install.sh, which keeps a list of what it did, replaces it.

@@ -94,9 +94,59 @@ def test_a_damaged_cache_costs_a_compilation(root: Path, cache: Path, sources: P
 
 def test_shipped_programs_need_no_compiler(root: Path, cache: Path, sources: Path, tmp_path: Path) -> None:
     assert prebuild(tmp_path / "prebuilt", sources=sources) == 4
+    assert prebuild(tmp_path / "prebuilt", sources=sources) == 0, "they are there"
     assert not load(root, cache, SMALL, sources=sources, prebuilt=tmp_path / "prebuilt").compiled
     assert not cache.exists()
     assert run(root, "to_container") == 2
+
+
+def test_programs_of_other_sources_are_not_shipped(sources: Path, tmp_path: Path) -> None:
+    prebuilt = tmp_path / "prebuilt"
+    prebuild(prebuilt, sources=sources)
+    before = set(prebuilt.iterdir())
+    change_verdict(sources, 0)
+    assert prebuild(prebuilt, sources=sources) == 4
+    after = set(prebuilt.iterdir())
+    assert len(after) == 4 and not before & after
+
+
+WITHOUT = """
+set -eu
+mkdir "$1"
+for hidden in /lib/modules /usr/src /usr/lib/python3/dist-packages/bcc; do
+	[ ! -d "$hidden" ] || mount --bind "$1" "$hidden"
+done
+shift
+exec "$@"
+"""
+"""Runs a command where there are no kernel headers and no BCC."""
+
+
+def test_a_host_without_headers_and_compiler_starts_with_programs_made_elsewhere(
+    root: Path, cache: Path, tmp_path: Path
+) -> None:
+    prebuilt = tmp_path / "prebuilt"
+    prebuild(prebuilt)
+
+    def start(made: Path) -> subprocess.CompletedProcess[str]:
+        code = (
+            "import sys; from pathlib import Path; from datapath.loader import load;"
+            "print(load(Path(sys.argv[1]), Path(sys.argv[2]), {}, prebuilt=Path(sys.argv[3])).compiled)"
+        )
+        hidden = tmp_path / f"nothing-beside-{made.name}"
+        without = ["unshare", "--mount", "--propagation=slave", "bash", "-c", WITHOUT, "bash", hidden]
+        start = [sys.executable, "-c", code, root, cache, made]
+        return subprocess.run([*without, *start], capture_output=True, text=True)
+
+    refused = start(tmp_path / "none")
+    assert refused.returncode and "no kernel headers are installed" in refused.stderr, refused
+    started = start(prebuilt)
+    assert started.stdout == "False\n", started
+    assert open_programs(root) == ["from_container", "to_container"]
+
+
+def open_programs(root: Path) -> list[str]:
+    return sorted(path.name for path in programs_directory(root).iterdir())
 
 
 def test_an_upgrade_replaces_programs_and_keeps_what_maps_hold(
@@ -112,10 +162,7 @@ def test_an_upgrade_replaces_programs_and_keeps_what_maps_hold(
     with KernelDatapath(root) as datapath:
         assert datapath.devices.get(2) == DeviceClass.UPLINK
         assert datapath.bump_epoch() == epoch + 1
-    assert sorted(path.name for path in programs_directory(root).iterdir()) == [
-        "from_container",
-        "to_container",
-    ]
+    assert open_programs(root) == ["from_container", "to_container"]
 
 
 def test_an_upgrade_that_was_cut_off_is_repeated(root: Path, cache: Path, sources: Path) -> None:

@@ -52,6 +52,14 @@ def test_incomplete_ones_are_passed_over(tmp_path: Path) -> None:
     assert find_headers(tmp_path).build == older
 
 
+def test_a_common_part_alone_is_none(tmp_path: Path) -> None:
+    """It stays when the flavour that it belonged to is removed."""
+    (tmp_path / "usr/src/linux-headers-6.1.0-56-common/include/linux").mkdir(parents=True)
+    (tmp_path / "usr/src/linux-headers-6.1.0-56-common/include/linux/kconfig.h").touch()
+    with pytest.raises(Unavailable):
+        find_headers(tmp_path)
+
+
 def test_none_at_all_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no kernel headers") as refusal:
         find_headers(tmp_path)
