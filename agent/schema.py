@@ -27,9 +27,7 @@ class ErrorSchema(_Answer):
 
 
 class WarningSchema(_Answer):
-    kind = fields.String(
-        metadata={"description": "BYPASS: traffic that ciliate does not see; AUDIT; FULL; PROBLEM"}
-    )
+    kind = fields.String(metadata={"description": "BYPASS: what ciliate does not see; AUDIT; FULL; PROBLEM"})
     text = fields.String()
     hint = fields.String()
 
