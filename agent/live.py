@@ -58,11 +58,10 @@ class LiveSettings:
         """Those that are not as the environment has them, or were set to be just so."""
         return frozenset(self._records.settings())
 
-    def change(self, wanted: Mapping[str, str | None]) -> None:
+    def change(self, asked: Mapping[str, object]) -> None:
         """None: what the environment says again. In force and kept when it returns. Raises InvalidInput, Exhausted
         where the rules do not fit when they are enforced so, and then nothing is changed."""
-        for name, text in wanted.items():
-            _check(name, text)
+        wanted = {name: _checked(name, value) for name, value in asked.items()}
         with self._lock:
             before = self._records.settings()
             after = {name: text for name, text in {**before, **wanted}.items() if text is not None}
@@ -86,7 +85,7 @@ class LiveSettings:
         self._loop.call(AuditSet(settings.policy_audit), timeout=_REALIZE_SECONDS)
 
 
-def _check(name: str, text: str | None) -> None:
+def _checked(name: str, text: object) -> str | None:
     setting: Setting | None = _BY_NAME.get(name)
     if setting is None:
         raise InvalidInput("no such setting", path=name, hint="see `ciliate config`")
@@ -99,8 +98,12 @@ def _check(name: str, text: str | None) -> None:
             path=name,
             hint=f"set it in /etc/ciliate/ciliate.env and restart the agent; while it runs, {known} can be changed",
         )
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidInput("not text", path=name, hint='write it in quotes, as "true"')
     try:
-        if text is not None:
-            setting.parse(text)
+        setting.parse(text)
     except ValueError as error:
         raise InvalidInput(str(error), path=name) from error
+    return text

@@ -112,6 +112,7 @@ def test_the_environment_is_what_null_goes_back_to() -> None:
     [
         (MODE, "sometimes", "none of default, always, never"),
         (AUDIT, "perhaps", "neither true nor false"),
+        (AUDIT, True, "not text"),
         ("CILIATE_POOL", "10.1.0.0/16", "start only"),
         ("CILIATE_POOL", None, "start only"),
         ("CILIATE_ENCRYPTION", "wireguard", "cannot be set yet"),
@@ -119,7 +120,7 @@ def test_the_environment_is_what_null_goes_back_to() -> None:
     ],
 )
 def test_what_cannot_be_changed_is_refused_and_with_it_all_the_rest(
-    node: Node, name: str, text: str | None, reason: str
+    node: Node, name: str, text: object, reason: str
 ) -> None:
     other = AUDIT if name != AUDIT else MODE
     with pytest.raises(InvalidInput, match=reason) as refusal:
