@@ -100,7 +100,7 @@ class System:
         warnings += [
             {
                 "kind": "REFUSED",
-                "text": f"container {name} is denied everything: {error}",
+                "text": f"container {name} stays reserved:init: {error}",
                 "hint": "it is tried again: make room"
                 if isinstance(error, Exhausted)
                 else "remove the container and run it again without the label",
@@ -212,7 +212,7 @@ class System:
             raise NotFound(f"endpoint {endpoint.id} is gone")
         endpoint = state.endpoints[endpoint.docker_id]
         if reason := self.networks.refused().get(endpoint.docker_id):
-            problems.append(f"it is denied everything: {reason}")
+            problems.append(f"it stays reserved:init: {reason}")
         if endpoint.ifindex:
             network, subject = state.networks[endpoint.network_id], state.subjects[endpoint.identity]
             entry = endpoint_entry(endpoint, network, subject.slot, audit=state.audit)

@@ -121,7 +121,7 @@ def test_a_label_that_is_refused_too_late_is_told_by_status(fresh_host: Callable
     host.start("wrong", "--network", "n", "--label", "ciliate.egress=api.example.com:443")
     host.run("ln", "-s", "/run/docker.sock", "/run/late.sock")
     host.until(
-        lambda: "container wrong is denied everything" in host.ciliate("status", check=False).out,
+        lambda: "container wrong stays reserved:init" in host.ciliate("status", check=False).out,
         "status tells",
     )
     assert host.endpoints()["wrong"]["identity"] == Reserved.INIT

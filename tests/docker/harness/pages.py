@@ -90,7 +90,10 @@ def _pattern(line: str) -> re.Pattern[str]:
 
 
 def _session(content: str) -> Iterator[Command]:
-    for part in re.split(r"^\$ ", content, flags=re.MULTILINE)[1:]:
+    before, *parts = re.split(r"^\$ ", content, flags=re.MULTILINE)
+    if before:
+        raise ValueError(f"a console begins without a command: {before.splitlines()[0]}")
+    for part in parts:
         text, *output = part.splitlines()
         command = _command(text)
         yield Command(command.text, command.comment, tuple(line for line in output if line.strip()))

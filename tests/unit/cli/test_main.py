@@ -94,7 +94,7 @@ def test_who_may_not_write_reads_through_the_groups_socket(agent: CannedAgent) -
             )
 
         assert "10.0.0.0/8" in as_nobody("ip", "list").stdout
-        written = as_nobody("policy", "delete", "--all")
+        written = as_nobody("policy", "delete", "name=web")
     assert written.returncode == 1
     assert written.stderr == (
         f"error: no permission to talk to the agent at {run_dir}/api.sock\n"
