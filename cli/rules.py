@@ -37,41 +37,47 @@ PEERS: Mapping[str, Callable[[Any], str]] = {
 """fromX and toX -> how one of its elements is written."""
 
 
-def _peers(element: Mapping[str, Any], preposition: str) -> str:
-    """Nothing said about peers means anybody; an empty list means nobody."""
-    given = {
+def _lists(element: Mapping[str, Any], preposition: str) -> dict[str, list[Any]]:
+    """The peer lists that are there, by the end of their names."""
+    return {
         field: element[preposition + field] for field in PEERS if element.get(preposition + field) is not None
     }
-    if not given:
-        return "anybody"
-    texts = [PEERS[field](each) for field, values in given.items() for each in values]
-    return " or ".join(texts) or "nobody"
+
+
+def _peers(lists: Mapping[str, list[Any]]) -> str:
+    """Nothing said about peers means anybody; a list that is empty means nobody, whatever stands in another."""
+    if not all(lists.values()):
+        return "nobody"
+    return " or ".join(PEERS[field](each) for field, values in lists.items() for each in values) or "anybody"
 
 
 def _port(port: Mapping[str, Any]) -> str:
-    number = f"{port['port']}-{port['endPort']}" if port.get("endPort") else port.get("port", "any")
-    protocol = port.get("protocol") or "ANY"
-    return str(number) if protocol == "ANY" else f"{number}/{protocol}"
+    number, protocol = str(port["port"]), (port.get("protocol") or "ANY").upper()
+    if number == "0":
+        return "any port" if protocol == "ANY" else protocol
+    if port.get("endPort"):
+        number += f"-{port['endPort']}"
+    return number if protocol == "ANY" else f"{number}/{protocol}"
 
 
 def _ports(element: Mapping[str, Any]) -> str:
+    """Empty where there is no limit."""
     ports = [_port(port) for each in element.get("toPorts") or () for port in each.get("ports") or ()]
     types = [
         f"ICMP{'v6' if field.get('family') == 'IPv6' else ''} {field.get('type')}"
         for each in element.get("icmps") or ()
         for field in each.get("fields") or ()
     ]
-    return ", ".join(ports + types)
+    is_limited = element.get("toPorts") or element.get("icmps")
+    return ", ".join(ports + types) or ("no port" if is_limited else "")
 
 
 def _element(element: Mapping[str, Any], preposition: str) -> str:
     demands = ", ".join(selector(each) for each in element.get(f"{preposition}Requires") or ())
-    if demands and len(element) == 1:
-        return f"only {preposition} who has {demands}"
-    if not element:
-        return "nothing"
-    peers, ports = _peers(element, preposition), _ports(element)
-    said = f"{preposition} {peers} on {ports}" if ports else f"{preposition} {peers}"
+    lists, ports = _lists(element, preposition), _ports(element)
+    if not lists and not ports:
+        return f"only {preposition} who has {demands}" if demands else "nothing"
+    said = f"{preposition} {_peers(lists)}" + (f" on {ports}" if ports else "")
     return f"{said}, only {preposition} who has {demands}" if demands else said
 
 

@@ -40,6 +40,24 @@ FROM_CLIENT = {"fromEndpoints": [{"matchLabels": {"app": "client"}}]}
         (FROM_CLIENT, "allow from app=client"),
         ({"fromEndpoints": [{}]}, "allow from all"),
         ({"fromEndpoints": []}, "allow from nobody"),
+        ({"fromEndpoints": [], "fromCIDR": ["10.0.0.0/8"]}, "allow from nobody"),
+        ({"fromEndpoints": None, "toPorts": []}, "allow nothing"),
+        ({**FROM_CLIENT, "toPorts": [{}]}, "allow from app=client on no port"),
+        (
+            {
+                "toPorts": [
+                    {
+                        "ports": [
+                            {"port": "0"},
+                            {"port": "0", "protocol": "udp"},
+                            {"port": "9", "protocol": "any"},
+                        ]
+                    }
+                ]
+            },
+            "allow from anybody on any port, UDP, 9",
+        ),
+        ({"fromRequires": [{"matchLabels": {"env": "a"}}], "toPorts": []}, "allow only from who has env=a"),
         (
             {**FROM_CLIENT, "toPorts": [{"ports": [{"port": "80", "protocol": "TCP"}, {"port": "53"}]}]},
             "allow from app=client on 80/TCP, 53",
