@@ -77,6 +77,39 @@ def test_the_world_by_address_and_by_name(shop: Host) -> None:
             hosts.write_text(before)
 
 
+def test_what_networks_forbid(host: Host) -> None:
+    options = {
+        "no-host": "ciliate.host=false",
+        "no-world": "ciliate.world=false",
+        "alone": "com.docker.network.bridge.enable_icc=false",
+    }
+    for name, option in options.items():
+        host.network(name, "-o", option)
+        host.serve(f"web-{name}", "--network", name)
+        host.caller(f"caller-{name}", "--network", name)
+    with host.world.serving(7):
+        for name in options:
+            web = host.address(f"web-{name}", name)
+            happens = {
+                ("host", f"web-{name}", "80"): host.ask_from_host("tcp", web, 80, seconds=0.5),
+                (f"caller-{name}", f"web-{name}", "80"): host.ask(
+                    f"caller-{name}", "tcp", web, 80, seconds=0.5
+                ),
+                (f"caller-{name}", FAR4, "7"): host.ask(f"caller-{name}", "tcp", FAR4, 7, seconds=0.5),
+            }
+            for asked, answer in happens.items():
+                assert (trace(host, *asked)["verdict"] == "allowed") == bool(answer), asked
+
+
+def test_audit_mode(shop: Host) -> None:
+    web = shop.address("web", "n")
+    shop.api("PATCH", f"/v1/endpoint/{shop.endpoints()['web']['id']}/config", {"audit": True})
+    assert trace(shop, "client", "web", "81/tcp")["verdict"] == "audit"
+    assert shop.ask("client", "tcp", web, 81)
+    assert trace(shop, "outsider", "web", "80/tcp")["verdict"] == "denied"
+    assert not shop.ask("outsider", "tcp", web, 80, seconds=0.5)
+
+
 def test_the_entry_that_it_names_is_in_the_kernel(shop: Host) -> None:
     side = trace(shop, "client", "web", "80/tcp")["ingress"]
     wanted = {
