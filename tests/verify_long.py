@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -76,6 +77,7 @@ def main() -> int:
     parser.add_argument("--packets", type=int, default=200, help="for each set (default: 200)")
     parser.add_argument("--seed", type=int, help="to do the same again (default: any)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was made is taken away
     run = interrupted(options.seed)
     with tempfile.TemporaryDirectory() as directory, proving_ground(Path(directory)) as world:
         while run.proof.sets < options.sets:
@@ -95,4 +97,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the next run goes on from here")
