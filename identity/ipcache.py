@@ -2,7 +2,8 @@
 
 The strongest owner of a prefix decides; when it goes, the next one does. Between prefixes the longest match
 decides, which is the datapath's business, with one exception made here: a CIDR rule never says anything
-about addresses inside a pool or behind another bridge, or an unknown address would become known by it."""
+about addresses inside a pool, behind another bridge or of the host, or by it an unknown address would become known, and
+a part of what is routed to the host become the world."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class Owner(IntEnum):
     CIDR = 4
 
 
-CLOSED = (Owner.UNMANAGED, Owner.POOL)
+CLOSED = (Owner.HOST, Owner.UNMANAGED, Owner.POOL)
 """Owners inside whose prefixes CIDR entries have no effect."""
 
 
@@ -56,7 +57,7 @@ class Ipcache(Generic[E]):
     claims: Map[IPNetwork, Map[Owner, E]] = field(default_factory=Map)
     """Everything that was said."""
     closed: Map[IPNetwork, int] = field(default_factory=Map)
-    """Prefixes of pools and of other bridges, with how many owners say so: few."""
+    """Prefixes of pools, of other bridges and of the host, with how many owners say so: few."""
     cidrs: Map[IPNetwork, E] = field(default_factory=Map)
     """What CIDR rules say, in effect or not."""
 
