@@ -10,7 +10,7 @@ from flask import Flask, request
 from flask.views import MethodView
 from flask_smorest import Api, Blueprint
 
-from agent import schema, tables, views
+from agent import policy_schema, schema, tables, views
 from agent.app import rest_app
 from agent.system import System
 
@@ -137,7 +137,7 @@ def _endpoints(system: Current) -> Blueprint:
 
     @blueprint.route("/endpoint/<name>/policy", parameters=[ENDPOINT])
     class EndpointPolicy(MethodView):
-        @blueprint.response(200, schema.EndpointPolicySchema)
+        @blueprint.response(200, policy_schema.EndpointPolicySchema)
         def get(self, name: str) -> Text:
             """What the rules in force mean for it."""
             from agent.in_force import endpoint_policy
@@ -294,9 +294,9 @@ def _policy(system: Current) -> Blueprint:
 
     @blueprint.route("/policy/check")
     class Check(MethodView):
-        @asking(schema.CheckQuerySchema)
+        @asking(policy_schema.CheckQuerySchema)
         @blueprint.doc(requestBody=RULES)
-        @blueprint.response(200, schema.CheckSchema)
+        @blueprint.response(200, policy_schema.CheckSchema)
         def post(self, query: Text) -> Text:
             """What would these rules change?
 
@@ -314,7 +314,7 @@ def _policy(system: Current) -> Blueprint:
 
     @blueprint.route("/policy/selectors")
     class Selectors(MethodView):
-        @blueprint.response(200, schema.SelectorSchema(many=True))
+        @blueprint.response(200, policy_schema.SelectorSchema(many=True))
         def get(self) -> list[Text]:
             """Whom the rules of this node's endpoints select as peers."""
             from agent.in_force import selectors
@@ -323,8 +323,8 @@ def _policy(system: Current) -> Blueprint:
 
     @blueprint.route("/policy/resolve")
     class Resolve(MethodView):
-        @asking(schema.TraceQuerySchema)
-        @blueprint.response(200, schema.TraceSchema)
+        @asking(policy_schema.TraceQuerySchema)
+        @blueprint.response(200, policy_schema.TraceSchema)
         def get(self, query: Text) -> Text:
             """May a packet pass, and what decides?
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent import schema
+from agent import policy_schema
 from agent.room import Room
 from model.errors import Exhausted, InvalidInput
 from tests.unit.agent.node import Node, allow
@@ -32,7 +32,7 @@ def check(node: Node, *rules: Any, replacing: Sequence[str] = (), name: str = ""
     answer = node.rules.check(
         json.dumps(rules).encode(), "application/json", replace=replacing, name=name, limit=limit
     )
-    assert schema.CheckSchema().validate(answer) == {}
+    assert policy_schema.CheckSchema().validate(answer) == {}
     return answer
 
 

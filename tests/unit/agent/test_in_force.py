@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent import schema
+from agent import policy_schema
 from agent.in_force import endpoint_policy, selectors
 from model.errors import Conflict
 from tests.unit.agent.node import Node, allow
@@ -34,7 +34,7 @@ def node() -> Iterator[Node]:
 
 def ask(node: Node, docker_id: str) -> Any:
     answer = endpoint_policy(node.state, node.state.endpoints[docker_id])
-    assert schema.EndpointPolicySchema().validate(answer) == {}
+    assert policy_schema.EndpointPolicySchema().validate(answer) == {}
     return answer
 
 
@@ -89,7 +89,7 @@ def test_where_rules_are_ignored() -> None:
 
 def test_selectors_in_use(node: Node) -> None:
     found = selectors(node.state)
-    assert [schema.SelectorSchema().validate(view) for view in found] == [{}, {}]
+    assert [policy_schema.SelectorSchema().validate(view) for view in found] == [{}, {}]
     (prefix,) = [number for _, number in node.state.cidrs.items()]
     assert found == [
         {"selector": "192.0.2.0/24", "users": 1, "identities": [prefix]},

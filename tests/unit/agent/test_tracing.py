@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent import schema
+from agent import policy_schema
 from agent.tracing import parse_service
 from model.errors import InvalidInput
 from tests.unit.agent.node import Node, allow
@@ -29,7 +29,7 @@ def node() -> Iterator[Node]:
 
 def ask(node: Node, source: str, destination: str, dport: str = "80/tcp", *, full: bool = False) -> Any:
     answer = node.rules.trace(source, destination, dport, full=full)
-    assert schema.TraceSchema().validate(answer) == {}
+    assert policy_schema.TraceSchema().validate(answer) == {}
     return answer
 
 
