@@ -219,10 +219,12 @@ def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:
         for subnet in network.subnets:
             if overlap(pool, subnet.pool):
                 return f"{subnet.pool} of network {network.name or network.docker_id[:12]}"
+    if (route := _route_into(pool, facts)) is not None:
+        return route
     for prefix in facts.unmanaged | facts.addresses:
         if overlap(pool, prefix):
             return f"{prefix}, which this host has"
-    return _route_into(pool, facts)
+    return None
 
 
 def _route_into(pool: IPNetwork, facts: HostFacts) -> str | None:
