@@ -4,7 +4,6 @@ knows."""
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from driver import resolvers
 from driver.accept import FirewallFacts
 from driver.containers import Containers
 from driver.realm import Realm
@@ -24,9 +24,7 @@ from model.network import Network
 KIND = "BYPASS"
 FRESH_SECONDS = 10.0
 
-_RESOLV_CONF = Path("/etc/resolv.conf")
-_RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
-_NAMESERVER = re.compile(r"^\s*nameserver\s+(\S+)", re.MULTILINE)
+SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +38,27 @@ def bypasses(
     containers: Sequence[Mapping[str, Any]],
     networks: Mapping[str, Mapping[str, Any]],
     ours: Collection[str],
-    resolvers: Collection[str],
+    local_resolvers: Collection[str],
+    with_own_resolvers: Collection[str],
     firewall: FirewallFacts,
 ) -> tuple[Bypass, ...]:
     """`containers`: the engine's list of running ones; `networks`: its networks by id; `ours`: ids of ciliate's;
-    `resolvers`: the host's, as the engine uses them. PURE."""
+    `local_resolvers`: those of the host that the engine asks from the host's network, except for containers whose ids
+    are in `with_own_resolvers`. PURE."""
     found = [bypass for container in containers for bypass in _of_container(container, networks, ours)]
-    local = [text for text in resolvers if _is_loopback(text)]
-    if local and ours:
+    asking = [
+        _name(container)
+        for container in containers
+        if container.get("Id") not in with_own_resolvers and _is_on(container, ours)
+    ]
+    if local_resolvers and asking:
+        more = f" and {len(asking) - SHOWN_NAMES} more" if len(asking) > SHOWN_NAMES else ""
         found.append(
             Bypass(
-                f"Docker's DNS asks the host's own resolver ({', '.join(local)}) in the containers' place, so that no "
-                "egress policy sees their questions",
-                'give the engine other servers: "dns" in /etc/docker/daemon.json, or `docker run --dns`',
+                f"Docker's DNS asks the host's own resolver ({', '.join(local_resolvers)}) in the place of "
+                f"{', '.join(asking[:SHOWN_NAMES])}{more}, so that no egress policy sees their questions",
+                'give the engine other servers ("dns" in /etc/docker/daemon.json, then restart it and the containers), '
+                "or the container: `docker run --dns`",
             )
         )
     return (*found, *_of_firewall(firewall), *_of_networks(networks, ours))
@@ -82,29 +88,19 @@ def unserved_ports(endpoints: Iterable[Endpoint], networks: Mapping[str, Network
             )
 
 
-def resolvers(read: Callable[[Path], str]) -> tuple[str, ...]:
-    """The host's name servers as Docker takes them: where systemd-resolved listens on 127.0.0.53 it reads the
-    servers behind it. PURE but for `read`, which answers "" for a file that is not there."""
-    servers = _NAMESERVER.findall(read(_RESOLV_CONF))
-    if servers == ["127.0.0.53"]:
-        servers = _NAMESERVER.findall(read(_RESOLVED_CONF)) or servers
-    return tuple(servers)
-
-
 def _of_container(
     container: Mapping[str, Any], networks: Mapping[str, Mapping[str, Any]], ours: Collection[str]
 ) -> Iterator[Bypass]:
-    name = next(iter(container.get("Names") or ["?"])).removeprefix("/")
+    name = _name(container)
     if (container.get("HostConfig") or {}).get("NetworkMode") == "host":
         yield Bypass(
             f"container {name} uses the host's network: it has the identity host, and no policy of its own",
             "run it on a ciliate network",
         )
         return
-    attached = ((container.get("NetworkSettings") or {}).get("Networks") or {}).items()
-    if not any(member.get("NetworkID") in ours for _, member in attached):
+    if not _is_on(container, ours):
         return
-    for network_name, member in attached:
+    for network_name, member in _attached(container).items():
         network_id = member.get("NetworkID")
         driver = networks.get(network_id, {}).get("Driver", "unknown")
         if network_id not in ours and driver != "null":
@@ -126,6 +122,19 @@ def _of_networks(networks: Mapping[str, Mapping[str, Any]], ours: Collection[str
                 "make it anew with `--ipam-driver ciliate`",
                 kind="IPAM",
             )
+
+
+def _name(container: Mapping[str, Any]) -> str:
+    return str(next(iter(container.get("Names") or ["?"]))).removeprefix("/")
+
+
+def _attached(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    """By the network's name."""
+    return (container.get("NetworkSettings") or {}).get("Networks") or {}
+
+
+def _is_on(container: Mapping[str, Any], networks: Collection[str]) -> bool:
+    return any(member.get("NetworkID") in networks for member in _attached(container).values())
 
 
 def _of_firewall(firewall: FirewallFacts) -> Iterator[Bypass]:
@@ -178,13 +187,23 @@ class Bypasses:
                 except Unavailable:
                     return self._last
                 ours = self._realm.networks().keys()
-                self._last = bypasses(running, networks, ours, resolvers(_read), self._firewall())
+                local, own = self._resolvers(running)
+                self._last = bypasses(running, networks, ours, local, own, self._firewall())
                 self._until = time.monotonic() + FRESH_SECONDS
             return self._last
+
+    def _resolvers(self, running: Sequence[Mapping[str, Any]]) -> tuple[list[str], set[str]]:
+        """The host's loopback ones, if the engine asks any, and ids of the containers for which it does not."""
+        local = [] if resolvers.of_engine(_read) else list(filter(_is_loopback, resolvers.of_host(_read)))
+        root = self._containers.root
+        if not local or root is None:
+            return local, set()
+        identifiers = [str(container.get("Id")) for container in running]
+        return local, {each for each in identifiers if resolvers.of_container(_read, root, each)}
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")
     except OSError:
         return ""

@@ -76,6 +76,11 @@ class Containers:
         self._thread: threading.Thread | None = None
 
     @property
+    def root(self) -> Path | None:
+        """The engine's data root, as last told."""
+        return self._root
+
+    @property
     def state(self) -> EngineState:
         return EngineState(self._up.is_set(), self._version)
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from driver.accept import FirewallFacts
-from driver.bypass import bypasses, resolvers, unserved_ports
+from driver.bypass import SHOWN_NAMES, bypasses, unserved_ports
 from model.endpoint import Endpoint
 from model.network import Network, Subnet
 
@@ -20,6 +19,7 @@ NETWORKS = {
 
 def container(name: str, *networks: str, mode: str = "default") -> dict[str, Any]:
     return {
+        "Id": f"id of {name}",
         "Names": [f"/{name}"],
         "HostConfig": {"NetworkMode": mode},
         "NetworkSettings": {"Networks": {f"net-{n}": {"NetworkID": n} for n in networks}},
@@ -27,11 +27,13 @@ def container(name: str, *networks: str, mode: str = "default") -> dict[str, Any
 
 
 def texts(
-    *containers: dict[str, Any], servers: tuple[str, ...] = (), firewall: FirewallFacts | None = None
+    *containers: dict[str, Any],
+    servers: tuple[str, ...] = (),
+    own: tuple[str, ...] = (),
+    firewall: FirewallFacts | None = None,
 ) -> list[str]:
-    return [
-        found.text for found in bypasses(containers, NETWORKS, {"ours"}, servers, firewall or FirewallFacts())
-    ]
+    found = bypasses(containers, NETWORKS, {"ours"}, servers, own, firewall or FirewallFacts())
+    return [each.text for each in found]
 
 
 def test_a_container_on_ciliate_alone_is_no_bypass() -> None:
@@ -54,7 +56,7 @@ def test_a_second_interface() -> None:
 )
 def test_a_network_that_has_its_addresses_from_somebody_else(driver: str, ipam: str, warned: bool) -> None:
     networks = {"ours": {"Driver": driver, "Name": "shop", "IPAM": {"Driver": ipam}}}
-    found = bypasses([], networks, {"ours", "not listed yet"}, (), FirewallFacts())
+    found = bypasses([], networks, {"ours", "not listed yet"}, (), (), FirewallFacts())
     assert [(each.kind, "shop" in each.text, ipam in each.text) for each in found] == (
         [("IPAM", True, True)] if warned else []
     )
@@ -100,27 +102,15 @@ def test_the_hosts_network() -> None:
 
 
 def test_the_hosts_own_resolver() -> None:
-    (text,) = texts(servers=("127.0.0.53", "192.0.2.1"))
-    assert "127.0.0.53" in text and "192.0.2.1" not in text
-    assert texts(servers=("fe80::1%eth0", "nonsense")) == []
+    web, db, other = container("web", "ours"), container("db", "ours"), container("other", "bridge")
+    (text,) = texts(web, db, other, servers=("127.0.0.53",), own=("id of db",))
+    assert "(127.0.0.53) in the place of web, so" in text
+    assert texts(other, db, servers=("127.0.0.53",), own=("id of db",)) == []
+    assert texts(web) == []
+    many = [container(f"c{number}", "ours") for number in range(SHOWN_NAMES + 2)]
+    (text,) = texts(*many, servers=("127.0.0.1",))
+    assert "c0, c1, c2, c3, c4 and 2 more, so" in text
 
 
 def test_other_firewalls() -> None:
     assert len(texts(firewall=FirewallFacts(("-A DOCKER-USER -j DROP",), ufw=True, firewalld=True))) == 3
-
-
-def test_servers_behind_systemd_resolved() -> None:
-    files = {
-        "/etc/resolv.conf": "# stub\nnameserver 127.0.0.53\noptions edns0\n",
-        "/run/systemd/resolve/resolv.conf": "nameserver 192.0.2.7\nnameserver 2001:db8::7\n",
-    }
-
-    def read(path: Path) -> str:
-        return files.get(str(path), "")
-
-    assert resolvers(read) == ("192.0.2.7", "2001:db8::7")
-    del files["/run/systemd/resolve/resolv.conf"]
-    assert resolvers(read) == ("127.0.0.53",)
-    files["/etc/resolv.conf"] = "nameserver 127.0.0.1\n"
-    assert resolvers(read) == ("127.0.0.1",)
-    assert resolvers(lambda _path: "") == ()
