@@ -28,8 +28,9 @@ ELSEWHERE = {
     "packaging/uninstall.sh --purge": "tests/docker/test_install.py",
     "ciliate cleanup": "tests/docker/test_cleanup.py",
     "ciliate cleanup --force": "tests/docker/test_cleanup.py",
+    "make prebuilt": "tests/kernel/datapath/test_loader.py",
 }
-"""What sets up or takes away the machine itself."""
+"""What sets up or takes away the machine itself, or takes a minute."""
 
 SYSTEMD = {"journalctl -u ciliate", "systemctl restart docker"}
 """No sandbox has it, so that nothing can run these."""
