@@ -74,7 +74,7 @@ def blueprint(networks: Networks) -> Blueprint:
                 "InterfaceName": {"SrcName": joined.interface, "DstPrefix": "eth"},
                 "Gateway": str(joined.gateway or ""),
                 "GatewayIPv6": str(joined.gateway6 or ""),
-                # Without an IPv4 gateway the engine would add docker_gwbridge, a way out past every policy.
+                # An engine that misses a gateway would add docker_gwbridge, a way out past every policy.
                 "DisableGatewayService": True,
             }
         )

@@ -117,7 +117,7 @@ def test_an_internal_network_has_no_way_out(any_host: Host) -> None:
 
 
 def test_no_network_brings_the_engines_own_way_out(any_host: Host) -> None:
-    """Where a driver gives no gateway the engine adds a bridge of its own, docker_gwbridge, unless told not to."""
+    """It may add a bridge, docker_gwbridge, for containers whose driver gives no gateway."""
     host = any_host
     host.network("closed", "--internal", "--ipv6")
     networks = ["closed"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,7 @@ class Disk:
 @pytest.fixture
 def disk() -> Iterator[Disk]:
     require(os.geteuid() == 0, "root, to mount a disk")
+    require(shutil.which("mkfs.ext4") is not None, "mkfs.ext4")
     require(Path("/dev/loop-control").exists(), "loop devices")
     host = Host()
     try:
