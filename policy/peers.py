@@ -44,8 +44,11 @@ _FOREIGN_KEYS = {
     "io.cilium.k8s.namespace.labels.": NO_NAMESPACES,
     "io.cilium.k8s.policy.cluster": "the cluster is one: leave it out",
     "io.cilium.k8s.policy.serviceaccount": "there are no service accounts here: give the containers a label",
+    "com.docker.compose.": "write compose:project or compose:service; or container:KEY, if CILIATE_LABELS takes it in",
+    "com.hashicorp.nomad.": "write nomad:job, nomad:group, nomad:task or nomad:namespace; or container:KEY, if "
+    "CILIATE_LABELS takes it in",
 }
-"""How keys begin that Cilium gives to pods."""
+"""How keys begin that Cilium gives to pods, and Compose and Nomad to containers: no identity has them."""
 
 ABSENT = {
     "kube-apiserver": "no Kubernetes runs here: name its addresses in a CIDR",

@@ -102,16 +102,19 @@ def test_what_is_wrong_with_an_object(document: object, path: str, said: str) ->
         ("k8s:io.cilium.k8s.namespace.labels.team", "network:id"),
         ("k8s:io.cilium.k8s.policy.cluster", "leave it out"),
         ("io.cilium.k8s.policy.serviceaccount", "give the containers a label"),
+        ("com.docker.compose.service", "compose:service"),
+        ("com.hashicorp.nomad.job_id", "nomad:job"),
     ],
 )
-def test_what_pods_are_selected_by_selects_no_container(name: str, said: str) -> None:
+def test_what_others_write_onto_pods_and_containers_selects_nobody(name: str, said: str) -> None:
     error = refused(cilium(spec=ingress({"fromEndpoints": [{"matchLabels": {name: "x"}}]})))
     assert error.path == f"rules[0].spec.ingress[0].fromEndpoints[0].matchLabels.{name}"
     assert said in error.hint
 
 
 def test_a_label_of_a_container_may_be_called_as_it_likes() -> None:
-    load_rules(ingress({"fromEndpoints": [{"matchLabels": {"container:io.kubernetes.pod.namespace": "x"}}]}))
+    for key in ("io.kubernetes.pod.namespace", "com.docker.compose.service"):
+        load_rules(ingress({"fromEndpoints": [{"matchLabels": {f"container:{key}": "x"}}]}))
 
 
 @pytest.mark.parametrize("junk", [None, 1, "x", [], [[]], {"kind": None}, {"kind": {}}, {"apiVersion": []}])
