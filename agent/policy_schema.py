@@ -22,7 +22,7 @@ class TraceQuerySchema(Question):
     dport = fields.String(
         required=True,
         metadata={
-            "description": "80/tcp, 53/udp, 9/sctp; icmp or icmpv6 for a ping, 3/icmp for another type",
+            "description": "80/tcp, 53/udp, 9/sctp; icmp or icmpv6 for a ping, 13/icmp for another type",
             "example": "80/tcp",
         },
     )

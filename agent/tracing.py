@@ -8,11 +8,12 @@ from agent.state import State
 from agent.views import PROTOCOLS, View, ports_of
 from model.errors import InvalidInput
 from model.flow import Direction, DropReason
-from policy.icmp import ICMP, ICMP_TYPES, ICMPV6
+from policy.icmp import ICMP, ICMP_TYPES, ICMPV6, UNJUDGED
 from policy.mapstate import PolicyKey
 from policy.ports import LAST_PORT
 from policy.separation import separation
 from policy.trace import Packet, Reading, RuleReading, Side, trace
+from policy.wording import place_text
 
 NUMBERS = {name: number for number, name in PROTOCOLS.items() if number}
 
@@ -20,7 +21,7 @@ _PINGS = {ICMP: 8, ICMPV6: 128}
 
 
 def trace_view(state: State, source: str, destination: str, dport: str, *, full: bool) -> View:
-    """`dport`: `80/tcp`, `80` (TCP too), `icmp` (a ping), `3/icmp`. `full`: rules that do not select either end too."""
+    """`dport`: `80/tcp`, `80` (TCP), `icmp` (a ping), `13/icmp`. `full`: rules that do not select either end too."""
     protocol, port = parse_service(dport)
     sender, receiver = find_pair(state, source, destination)
     separate = separation(sender.end, receiver.end)
@@ -59,7 +60,15 @@ def parse_service(text: str) -> tuple[int, int]:
             f"{name!r} is no protocol", path="dport", hint=f"write 80/tcp; there are {', '.join(NUMBERS)}"
         )
     if protocol in _PINGS:
-        return protocol, _icmp_type(protocol, port)
+        kind = _icmp_type(protocol, port)
+        if kind in UNJUDGED[protocol]:
+            raise InvalidInput(
+                f"no rule is asked about {place_text(protocol, kind, kind)}",
+                path="dport",
+                hint="an error passes with the flow that it is about: ask about that one; what is of one link alone "
+                "never passes",
+            )
+        return protocol, kind
     if not port.isascii() or not port.isdecimal() or len(port) > 5 or not 1 <= int(port) <= LAST_PORT:
         raise InvalidInput(f"{port!r} is no port", path="dport", hint="write 80/tcp")
     return protocol, int(port)

@@ -15,6 +15,7 @@ from agent.verify_parties import Parties
 from agent.verify_report import End, Probe
 from datapath.frames import ICMP, ICMP6, SCTP, TCP, UDP
 from model.network import IPAddress, IPNetwork
+from policy.icmp import UNJUDGED
 
 MOST_PREFIXES = 200
 """Of those that the rules name. Of each the first and the last address and their neighbours are asked about."""
@@ -29,12 +30,6 @@ _PROTOCOLS = (TCP, TCP, TCP, UDP, UDP, SCTP, None)
 """None: ICMP of the packet's family."""
 
 _TYPES = {4: (8, 0, 13), 6: (128, 129, 160)}
-_NO_QUESTIONS = {
-    4: frozenset({3, 4, 5, 9, 10, 11, 12}),
-    6: frozenset({*range(128), *range(130, 139), *range(141, 144), *range(148, 154)}),
-}
-"""ICMP types that policy does not judge: errors, and what is of the link alone."""
-
 _ALL_PORTS, _ALL_TYPES = frozenset(range(65536)), frozenset(range(256))
 
 Named = tuple[list[int], list[int]]
@@ -115,7 +110,7 @@ class Choice:
         protocol = chance.choice(_PROTOCOLS)
         if protocol is None:
             protocol = ICMP if kind.version == 4 else ICMP6
-            judged = [each for each in types if each not in _NO_QUESTIONS[kind.version]]
+            judged = [each for each in types if each not in UNJUDGED[protocol]]
             port = chance.choice([*judged, *_TYPES[kind.version]])
         else:
             port = chance.choice(ports) if ports and chance.random() < 0.8 else self._any_port()

@@ -22,7 +22,7 @@ MOST = 20
     "--dport",
     metavar="PORT/PROTOCOL",
     required=True,
-    help="80/tcp, 53/udp, 9/sctp; icmp or icmpv6 for a ping, 3/icmp for another type.",
+    help="80/tcp, 53/udp, 9/sctp; icmp or icmpv6 for a ping, 13/icmp for another type.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Every rule, also those that are about others, and why.")
 @output_option

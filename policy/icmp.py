@@ -25,3 +25,10 @@ ICMP_TYPES: dict[str, dict[str, int]] = {
     },
 }  # fmt: skip
 """By family: names as IANA's registries have them, in CamelCase, and the older spellings that rules carry."""
+
+UNJUDGED = {
+    ICMP: frozenset({3, 4, 5, 9, 10, 11, 12}),
+    ICMPV6: frozenset({*range(128), *range(130, 139), *range(141, 144), *range(148, 154)}),
+}
+"""Types that the datapath asks no rule about, as in datapath/bpf/transport.h: an error passes if it returns a packet of
+a flow that passes; what is of one link alone never does."""

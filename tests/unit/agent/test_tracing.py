@@ -123,9 +123,9 @@ def test_a_full_trace_has_the_rules_about_others_too(node: Node) -> None:
         ("9/sctp", (132, 9)),
         ("icmp", (1, 8)),
         ("icmpv6", (58, 128)),
-        ("3/icmp", (1, 3)),
+        ("13/icmp", (1, 13)),
         ("EchoReply/icmp", (1, 0)),
-        ("PacketTooBig/icmpv6", (58, 2)),
+        ("ExtendedEchoRequest/icmpv6", (58, 160)),
     ],
 )
 def test_services(text: str, service: tuple[int, int]) -> None:
@@ -139,3 +139,10 @@ def test_what_is_no_service_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_service(text)
     assert caught.value.path == "dport"
+
+
+@pytest.mark.parametrize("text", ["3/icmp", "Redirect/icmp", "PacketTooBig/icmpv6", "135/icmpv6"])
+def test_what_no_rule_is_asked_about_is_refused_too(text: str) -> None:
+    with pytest.raises(InvalidInput, match="no rule is asked about ICMP") as caught:
+        parse_service(text)
+    assert caught.value.path == "dport" and "ask about that one" in caught.value.hint
