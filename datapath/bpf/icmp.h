@@ -15,6 +15,8 @@
 /* Of the returned transport header only 8 bytes are certain to be there. */
 #define RETURNED_TRANSPORT 8
 
+#define FRAGMENT_HEADER 8
+
 static __always_inline int read_returned_ports(struct __sk_buff *skb, struct tuple *returned,
 					       __u32 offset)
 {
@@ -46,17 +48,28 @@ static __always_inline int read_returned4(struct __sk_buff *skb, struct tuple *r
 	return read_returned_ports(skb, returned, offset + ip->ihl * 4);
 }
 
+/* A first fragment tells the flow as a whole packet does: too long a datagram of UDP comes back as one.
+ * Other extension headers before it are not followed. */
 static __always_inline int read_returned6(struct __sk_buff *skb, struct tuple *returned,
 					  __u32 offset)
 {
 	const struct ipv6hdr *ip = bytes_at(skb, offset, sizeof(*ip));
+	const __u8 *fragment;
 
 	if (!ip || ip->version != 6)
 		return -REASON_ICMP_UNRELATED;
 	returned->protocol = ip->nexthdr;
 	__builtin_memcpy(&returned->source, &ip->saddr, sizeof(returned->source));
 	__builtin_memcpy(&returned->destination, &ip->daddr, sizeof(returned->destination));
-	return read_returned_ports(skb, returned, offset + sizeof(*ip));
+	offset += sizeof(*ip);
+	if (ip->nexthdr == IPPROTO_FRAGMENT) {
+		fragment = bytes_at(skb, offset, FRAGMENT_HEADER);
+		if (!fragment || *(__be16 *)(fragment + 2) & big16(0xfff8))
+			return -REASON_ICMP_UNRELATED;
+		returned->protocol = fragment[0];
+		offset += FRAGMENT_HEADER;
+	}
+	return read_returned_ports(skb, returned, offset);
 }
 
 static __always_inline int read_returned(struct __sk_buff *skb, struct packet *packet)

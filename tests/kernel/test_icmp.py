@@ -140,8 +140,18 @@ class TestForgeries:
 
     def test_that_return_a_later_fragment(self, node: Node) -> None:
         node.send(A, B.ipv4, udp(4000, 53))
+        node.send(A, B.ipv6, udp(4000, 53))
         inner = ipv4(A.ipv4, B.ipv4, udp(4000, 53), fragment=1)
         assert node.send(B, A.ipv4, error(inner)).reason is UNRELATED
+        for offset, passes in ((0, True), (1, False), (1 << 12, False)):
+            inner = ipv6(A.ipv6, B.ipv6, fragment6(udp(4000, 53), offset=offset, more=True))
+            assert node.send(B, A.ipv6, error(inner, v6=True)).passed is passes
+
+    def test_that_return_too_little_of_a_first_fragment(self, node: Node) -> None:
+        node.send(A, B.ipv6, udp(4000, 53))
+        inner = ipv6(A.ipv6, B.ipv6, fragment6(udp(4000, 53), more=True))
+        for end in range(40, len(inner)):
+            assert node.send(B, A.ipv6, error(inner[:end], v6=True)).reason is UNRELATED
 
     def test_that_return_another_family(self, node: Node) -> None:
         node.send(A, B.ipv4, udp(4000, 53))
@@ -184,6 +194,21 @@ class TestFromOutside:
         node.allow(A, SEALED)
         node.send(A, world, tcp(4000, 443, SYN))
         too_big = error(returned(one, world, tcp(4000, 443)), v6=v6, kind=2 if v6 else 3, code=0 if v6 else 4)
+        assert node.receive(A, ROUTER6 if v6 else ROUTER4, too_big).passed
+
+    @FAMILIES
+    def test_a_datagram_in_fragments_that_is_too_long_for_the_way(self, node: Node, v6: bool) -> None:
+        """The path's MTU is learnt from what comes back of the first one."""
+        one, world = address(A, v6), WORLD6 if v6 else WORLD4
+        node.allow(A, SEALED)
+        payload = udp(4000, 53, bytes(64))
+        first = (
+            ipv6(one, world, fragment6(payload, more=True))
+            if v6
+            else ipv4(one, world, payload, fragment=MORE)
+        )
+        assert node.send_frame(A, ethernet(IPV6 if v6 else IPV4, first, source=A.mac)).passed
+        too_big = error(first, v6=v6, kind=2 if v6 else 3, code=0 if v6 else 4)
         assert node.receive(A, ROUTER6 if v6 else ROUTER4, too_big).passed
 
     def test_the_host_as_a_router_is_heard(self, node: Node) -> None:
