@@ -48,7 +48,6 @@ class DropReason(IntEnum):
     UNSUPPORTED_L3 = 140, "Unsupported L3 protocol"
     CT_INSERT_FAILED = 155, "Conntrack entry could not be made"
     INVALID_EXTENSION_HEADER = 156, "Invalid IPv6 extension header"
-    ENCAPSULATION_PROHIBITED = 170, "Encapsulation traffic is prohibited"
     UNKNOWN_SENDER = 172, "Unknown sender"
     FRAGMENT_NOT_FOUND = 175, "First fragment not seen"
     POLICY_DENY_RULE = 181, "Policy denied by a deny rule"

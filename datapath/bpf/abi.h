@@ -21,7 +21,6 @@
 	X(UNSUPPORTED_L3, 140, "Unsupported L3 protocol")                              \
 	X(CT_INSERT_FAILED, 155, "Conntrack entry could not be made")                  \
 	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")              \
-	X(ENCAPSULATION_PROHIBITED, 170, "Encapsulation traffic is prohibited")        \
 	X(UNKNOWN_SENDER, 172, "Unknown sender")                                       \
 	X(FRAGMENT_NOT_FOUND, 175, "First fragment not seen")                          \
 	X(POLICY_DENY_RULE, 181, "Policy denied by a deny rule")                       \
