@@ -1,4 +1,4 @@
-"""PURE. Which packets to ask about: pairs of ends, and at each pair some ports and ICMP types, most of them at and
+"""Which packets to ask about: pairs of ends, and at each pair some ports and ICMP types, most of them at and
 beside the edges of what the rules name, because that is where engines go wrong."""
 
 from __future__ import annotations
