@@ -16,7 +16,7 @@ from policy.peers import node_selector
 from policy.selector import LabelSelector
 
 NO_NODES = "rules about nodes are not enforced yet"
-NO_GROUPS = "groups of a cloud provider do not exist here: list their CIDRs"
+NO_GROUPS = "groups of a cloud provider do not exist here"
 NO_TLS = "TLS is not inspected yet"
 
 UNENFORCED = {
@@ -36,6 +36,26 @@ UNENFORCED = {
     "listener": "there are no custom proxies",
 }
 
+_OTHER_NODES = "this host is the entity host; name other machines by their addresses, in a CIDR"
+_CIDRS = "list their addresses in a CIDR"
+_EVERY_PORT = "leave it out to allow all that is said at these ports"
+
+INSTEAD = {
+    "nodeSelector": "say in the containers' rules what the entity host may reach, and be reached by",
+    "fromNodes": _OTHER_NODES,
+    "toNodes": _OTHER_NODES,
+    "fromGroups": _CIDRS,
+    "toGroups": _CIDRS,
+    "toServices": "name the containers behind it in toEndpoints, or its addresses in toCIDR",
+    "toFQDNs": "name its addresses in toCIDR",
+    "rules": _EVERY_PORT,
+    "serverNames": _EVERY_PORT,
+    "terminatingTLS": _EVERY_PORT,
+    "originatingTLS": _EVERY_PORT,
+    "listener": _EVERY_PORT,
+}
+"""What can be written until then; the others can be left out."""
+
 _ELEMENTS = ("ingress", "ingressDeny", "egress", "egressDeny")
 
 
@@ -44,7 +64,8 @@ def refuse_unenforced(rule: Mapping[str, Any], path: str) -> None:
     for place, part in _parts(rule, path):
         for name, value in part.items():
             if name in UNENFORCED and _says(name, value):
-                raise Unsupported(UNENFORCED[name], path=f"{place}.{name}")
+                hint = INSTEAD.get(name, "leave it out")
+                raise Unsupported(UNENFORCED[name], path=f"{place}.{name}", hint=hint)
 
 
 def _says(name: str, value: Any) -> bool:

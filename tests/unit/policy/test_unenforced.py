@@ -62,6 +62,7 @@ def test_what_is_not_built_yet_is_refused_and_says_so(rule: object, path: str) -
     error = refused(rule)
     assert isinstance(error, Unsupported)
     assert error.path == f"rules[0].{path}"
+    assert error.hint or "list the CIDRs" in error.message
 
 
 def test_everything_that_is_not_built_is_refused_in_a_test() -> None:
