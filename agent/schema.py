@@ -287,7 +287,7 @@ def _no_audit(value: bool) -> None:
 class NamedPutQuerySchema(Question):
     origin = fields.String(
         load_default="",
-        validate=[validate.Length(max=1024), _text],
+        validate=[validate.Length(max=256), _text],
         metadata={
             "description": "who keeps this set, in words of its own; refused (409) where another origin keeps it"
         },
