@@ -17,6 +17,7 @@ from datapath.ruling import PASSES, Ruling
 from driver.plan import GATEWAY_MAC
 
 MOST_SHOWN = 100
+"""Of the disagreements."""
 
 FIRST_PORT = 1024
 """Each flow has its own port at the source."""
@@ -43,7 +44,7 @@ class Comparison:
             else choice.probes(request.pairs, request.packets)
         )
         found: list[Disagreement] = []
-        self._packets = pairs = differing = 0
+        self._packets = pairs = 0
         complete = True
         for probes in wanted:
             if time.monotonic() > ends:
@@ -53,10 +54,9 @@ class Comparison:
             for probe in probes:
                 disagreement = self.compare(probe)
                 if disagreement is not None:
-                    differing += 1
                     found.append(disagreement)
             del found[MOST_SHOWN:]
-        return Report(pairs, choice.pairs, self._packets, complete, differing, tuple(found))
+        return Report(pairs, choice.pairs, self._packets, complete, tuple(found))
 
     def compare(self, probe: Probe) -> Disagreement | None:
         """None if all agree, or if there is no such packet."""

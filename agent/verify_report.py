@@ -76,12 +76,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`pairs` of `of` pairs were asked about; `complete`: as many as were wanted. `differing`: how many packets had
-    different answers; `disagreements` are the first of them."""
+    """`pairs` of `of` pairs were asked about; `complete`: as many as were wanted. `disagreements`: the first ones."""
 
     pairs: int
     of: int
     packets: int
     complete: bool
-    differing: int
     disagreements: tuple[Disagreement, ...]
