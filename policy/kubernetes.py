@@ -97,6 +97,29 @@ def _name_of(data: Any) -> str:
     return "" if metadata.get("name") is None else text(metadata["name"], "metadata.name")
 
 
+def refuse_every_pod(rule: Mapping[str, Any], path: str) -> None:
+    """A selector that demands no label selects every pod of the namespace, or of the cluster, and nobody who is no pod.
+    Here it would select everybody. `rule`: one that is understood."""
+    for name in ("ingress", "ingressDeny", "egress", "egressDeny"):
+        peers = "fromEndpoints" if name.startswith("ingress") else "toEndpoints"
+        for number, element in enumerate(rule.get(name) or ()):
+            for place, selector in enumerate(element.get(peers) or ()):
+                if not _demands_a_label(selector):
+                    raise InvalidInput(
+                        "in a cluster this means pods only; here it means the host and the world as well",
+                        path=f"{path}.{name}[{number}].{peers}[{place}]",
+                        hint='add {key: "network:id", operator: Exists} to its matchExpressions: containers have '
+                        "that label, and nobody else",
+                    )
+
+
+def _demands_a_label(selector: Mapping[str, Any]) -> bool:
+    expressions = selector.get("matchExpressions") or ()
+    return bool(selector.get("matchLabels")) or any(
+        expression["operator"] in ("In", "Exists") for expression in expressions
+    )
+
+
 def _named(rule: Any, name: str) -> Any:
     """The object's name becomes the rule's label `name`, unless it has one: rules are replaced and deleted by it."""
     if not name or not isinstance(rule, Mapping):

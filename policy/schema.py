@@ -14,7 +14,7 @@ from marshmallow import ValidationError
 
 from model.errors import CiliateError, InvalidInput
 from policy.fields import under
-from policy.kubernetes import rules_in
+from policy.kubernetes import is_object, refuse_every_pod, rules_in
 from policy.rule import Rule
 from policy.shape import RuleSchema
 from policy.unenforced import refuse_unenforced
@@ -37,6 +37,8 @@ def load_rules(data: object, pause: Callable[[], None] = lambda: None) -> tuple[
     for number, document in enumerate(documents):
         for path, rule in rules_in(document, f"rules[{number}]"):
             rules.append(_load(rule, path))
+            if is_object(document):
+                refuse_every_pod(rule, path)
             pause()
     return tuple(rules)
 

@@ -9,9 +9,13 @@ import pytest
 from model.errors import CiliateError, InvalidInput
 from policy.schema import dump_rules, load_rules
 from tests.unit.policy.drawing import Document
-from tests.unit.policy.writing import ingress, refused
+from tests.unit.policy.writing import egress, ingress, refused
 
 RULE = ingress({"fromEntities": ["host"]})
+
+OTHERS = {"key": "app", "operator": "NotIn", "values": ["web"]}
+CONTAINERS = {"matchExpressions": [OTHERS, {"key": "network:id", "operator": "Exists"}]}
+CALLERS = ingress({"fromEndpoints": [CONTAINERS]})
 
 
 def cilium(**members: object) -> Document:
@@ -37,6 +41,7 @@ NAMED = RULE | {"labels": ["name=web"]}
         (cilium(spec=RULE, specs=[RULE]), [NAMED, NAMED]),
         (cilium(spec=RULE, kind="CiliumClusterwideNetworkPolicy"), [NAMED]),
         (cilium(spec=RULE, metadata=None), [RULE]),
+        (cilium(spec=CALLERS, metadata={}), [CALLERS]),
         (cilium(spec=RULE, metadata={"namespace": None, "labels": {"a": "b"}, "uid": "1"}), [RULE]),
         (cilium(spec=RULE, status={"derivativePolicies": {}}), [NAMED]),
         (cilium(spec=RULE | {"labels": ["team=a"]}), [RULE | {"labels": ["team=a", "name=web"]}]),
@@ -55,6 +60,10 @@ def test_objects_that_hold_rules(document: object, rules: list[Document]) -> Non
 
 WRONG: list[tuple[object, str, str]] = [
     # (document, path, what the message or the hint must say)
+    (cilium(spec=ingress({"fromEndpoints": [CONTAINERS, {}]})), "rules[0].spec.ingress[0].fromEndpoints[1]",
+     "the host and the world as well"),
+    (cilium(specs=[egress({"toEndpoints": [{"matchExpressions": [OTHERS]}]})], kind="CiliumClusterwideNetworkPolicy"),
+     "rules[0].specs[0].egress[0].toEndpoints[0]", "network:id"),
     (cilium(spec=RULE | {"ingres": []}), "rules[0].spec.ingres", "did you mean 'ingress'?"),
     (cilium(specs=[RULE, ingress({"fromCIDR": ["x"]})]), "rules[0].specs[1].ingress[0].fromCIDR[0]", "prefix"),
     (cilium(spec={}), "rules[0].spec.endpointSelector", "{} selects all"),
