@@ -19,7 +19,7 @@ from policy.rule import Rule
 from policy.shape import RuleSchema
 from policy.unenforced import refuse_unenforced
 
-_RULE = RuleSchema()
+_RULE = RuleSchema(partial=True)  # no field has to be there
 
 _known: WeakValueDictionary[str, Rule] = WeakValueDictionary()
 """Rules that somebody still holds, by document: the same thousand are read again whenever one changes."""
