@@ -36,6 +36,7 @@ from agent.stored_rules import find_rules
 from agent.system import System
 from agent.verification import Verification
 from datapath.attach import ContainerPrograms, attach, attached
+from datapath.cleanup import remove_old_pins
 from datapath.kernel import KernelDatapath
 from driver import api as driver_api
 from driver.accept import Acceptance
@@ -128,6 +129,8 @@ def build(settings: Settings, loading: Loading) -> System:
         Defaults(flat=settings.flat, mtu=settings.mtu),
     )
     lost = networks.restore()
+    if not lost:
+        _forget_other_versions(settings.bpf_root, loop.state)
     pools = (
         ClusterPool("CILIATE_POOL", settings.pool, settings.node_prefix),
         ClusterPool("CILIATE_POOL6", settings.pool6, settings.node_prefix6),
@@ -212,6 +215,19 @@ class _HostRelay:
 
     def connect(self, loop: Loop[State, Event]) -> None:
         self._loop = loop
+
+
+def _forget_other_versions(root: Path, state: State) -> None:
+    """All endpoints have this version's programs by now; what an upgrade left of another's maps is only memory."""
+    try:
+        removed = remove_old_pins(
+            root, [found.ifindex for found in state.endpoints.values() if found.ifindex]
+        )
+    except OSError as error:
+        log.warning("another version's pins are still there", error=str(error))
+    else:
+        if removed:
+            log.info("another version's pins are removed", abi=removed)
 
 
 def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ FROM_CONTAINER, TO_CONTAINER = "from_container", "to_container"
 _TCX = {FROM_CONTAINER: AttachType.TCX_INGRESS, TO_CONTAINER: AttachType.TCX_EGRESS}
 _CLSACT = {FROM_CONTAINER: 0xFFFFFFF2, TO_CONTAINER: 0xFFFFFFF3}
 """Parents of the filters: ingress and egress of a clsact qdisc."""
+
+_TCA_BPF_ID = 11
 
 _HANDLE = _PRIORITY = 1
 """Of our filter, so that the next one replaces it."""
@@ -88,6 +91,18 @@ def attached(ifindex: int, *, tcx: bool | None = None) -> bool:
     except OSError as error:
         if error.errno == errno.ENODEV:
             return False
+        raise
+
+
+def attached_ids(ifindex: int, *, tcx: bool | None = None) -> set[int]:
+    """Numbers of all programs that are attached, ours or not; none if the interface is gone."""
+    try:
+        if has_tcx(ifindex) if tcx is None else tcx:
+            return {number for where in _TCX.values() for number in syscall.attached_programs(ifindex, where)}
+        return _clsact_ids(ifindex)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return set()
         raise
 
 
@@ -178,6 +193,28 @@ def _clsact_filters(ifindex: int) -> set[int]:
                 if options is not None and options.get_attr("TCA_BPF_NAME") == name:
                     found.add(parent)
     return found
+
+
+def _clsact_ids(ifindex: int) -> set[int]:
+    found = set()
+    with _netlink() as netlink:
+        for parent in _CLSACT.values():
+            for message in netlink.get_filters(index=ifindex, parent=parent):
+                options = message.get_attr("TCA_OPTIONS")
+                if options is not None:
+                    found.add(_program_id(bytes(options.data), options.offset))
+    return found
+
+
+def _program_id(message: bytes, start: int) -> int:
+    """Of a filter, from its options, which start there: pyroute2 does not read this attribute."""
+    offset, end = start + 4, start + struct.unpack_from("=H", message, start)[0]
+    while offset + 8 <= end:
+        length, kind = struct.unpack_from("=HH", message, offset)
+        if kind == _TCA_BPF_ID:
+            return int(struct.unpack_from("=I", message, offset + 4)[0])
+        offset += (max(length, 4) + 3) & ~3
+    return 0
 
 
 def _detach_clsact(ifindex: int) -> None:

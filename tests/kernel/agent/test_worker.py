@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from datapath.abi import ABI_VERSION
 from tests.docker.harness.agent_process import REPOSITORY
 from tests.docker.harness.sandbox import wait_until
 from tests.kernel.agent.host import API, NETWORK, PLUGIN, READ_ONLY, Host, docker_id
@@ -130,6 +131,19 @@ def test_killed_in_the_middle_of_anything_it_takes_up_where_it_was(host: Host) -
     host.agent.wait_ready()
     host.all_is_well()
     assert len(host.links()) == len(host.endpoints()) == 3
+
+
+def test_what_another_version_left_in_the_kernel_goes_at_the_next_start(host: Host) -> None:
+    pools = host.network()
+    host.container(1, pools)
+    host.run("mkdir", "-p", "/sys/fs/bpf/ciliate/0/maps", "/sys/fs/bpf/ciliate/0/progs")
+    host.run("ln", f"/sys/fs/bpf/ciliate/{ABI_VERSION}/maps/epoch", "/sys/fs/bpf/ciliate/0/maps/epoch")
+    host.agent.kill()
+    wait_until(
+        lambda: host.run("ls", "/sys/fs/bpf/ciliate").out.split() == [str(ABI_VERSION)],
+        "the old version is gone",
+    )
+    host.all_is_well()
 
 
 def test_rules_that_were_answered_are_in_force_after_a_kill(host: Host) -> None:

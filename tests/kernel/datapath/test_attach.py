@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from datapath import syscall
-from datapath.attach import attach, attached, detach
+from datapath.attach import attach, attached, attached_ids, detach
 from datapath.attributes import AttachType, MapType
 from datapath.features import has_tcx
 from tests.conftest import require
@@ -161,3 +161,18 @@ def test_an_interface_that_is_gone(programs: tuple[Counted, Counted], tcx: bool)
         attach(4711, first.from_container, first.to_container, tcx=tcx)
     detach(4711, tcx=tcx)
     assert not attached(4711, tcx=tcx)
+
+
+@in_own_netns
+def test_who_is_attached_is_told_by_number(programs: tuple[Counted, Counted], tcx: bool) -> None:
+    ifindex, (first, second) = make_veth(), programs
+
+    def numbers(pair: Counted) -> set[int]:
+        return {syscall.program_info(fd).id for fd in (pair.from_container, pair.to_container)}
+
+    assert attached_ids(ifindex, tcx=tcx) == set()
+    attach(ifindex, first.from_container, first.to_container, tcx=tcx)
+    assert attached_ids(ifindex, tcx=tcx) == numbers(first)
+    attach(ifindex, second.from_container, second.to_container, tcx=tcx)
+    assert attached_ids(ifindex, tcx=tcx) == numbers(second)
+    assert attached_ids(999, tcx=tcx) == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from datapath import syscall
-from datapath.cleanup import remove_pins
+from datapath.attach import attach, attached
+from datapath.cleanup import remove_old_pins, remove_pins
 from datapath.codec import encode_long, encode_number
 from datapath.kernel import KernelDatapath
 from datapath.loader import load, main, prebuild
@@ -22,6 +24,7 @@ from datapath.pins import is_bpffs, open_map, open_or_create_maps, open_program,
 from datapath.tables import DeviceClass
 from model.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tests.conftest import require
+from tests.kernel import netns
 
 SMALL = {"endpoints": 16, "hosts4": 16, "ct4": 1024, "ct6": 1024, "fragments4": 64, "fragments6": 64}
 
@@ -145,6 +148,10 @@ def test_a_host_without_headers_and_compiler_starts_with_programs_made_elsewhere
     assert open_programs(root) == ["from_container", "to_container"]
 
 
+def open_in(version: Path, name: str) -> int:
+    return syscall.get_pinned(str(version / "progs" / name))
+
+
 def open_programs(root: Path) -> list[str]:
     return sorted(path.name for path in programs_directory(root).iterdir())
 
@@ -236,6 +243,27 @@ class TestFileSystem:
         assert not root.exists()
         assert other.exists()
         assert remove_pins(root) == 0
+
+    def test_another_version_goes_unless_it_judges_traffic(
+        self, root: Path, cache: Path, sources: Path
+    ) -> None:
+        load(root, cache, SMALL, sources=sources)
+        shutil.copytree(root / "1", root / "0", copy_function=lambda old, new: os.link(old, new))
+        change_verdict(sources, 0)
+        load(root, cache, SMALL, sources=sources)
+        with netns.entered():
+            subprocess.run(["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
+            ifindex = socket.if_nametoindex("v0")
+            old = [open_in(root / "0", name) for name in ("from_container", "to_container")]
+            attach(ifindex, *old)
+            assert remove_old_pins(root, [ifindex, 999]) == []
+            assert (root / "0" / "maps" / "epoch").exists()
+            attach(ifindex, *(open_in(root / "1", name) for name in ("from_container", "to_container")))
+            assert remove_old_pins(root, [ifindex, 999]) == ["0"]
+            assert attached(ifindex)
+        assert not (root / "0").exists()
+        assert len(open_programs(root)) == 2
+        assert remove_old_pins(root, []) == []
 
     def test_opening_before_loading_says_so(self, root: Path) -> None:
         with pytest.raises(NotFound, match="is not there"):
