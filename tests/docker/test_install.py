@@ -83,6 +83,7 @@ def test_make_run_sets_up_everything_and_says_what_to_do_next(machine: Machine) 
     for step in (
         "installing python3-bpfcc",
         "installing docker.io",
+        "compiling its programs, for this kernel and any later one",
         "starting the engine",
         "the agent is ready",
     ):
@@ -108,6 +109,23 @@ def test_again_it_installs_nothing_and_disturbs_nothing(machine: Machine) -> Non
     assert "the engine: Docker" in said and "ciliate is installed and current" in said
     assert machine.sandbox.path("/run/ciliate/agent.pid").read_text() == pid
     assert settings.read_text().endswith("# mine\n")
+
+
+def test_later_starts_need_neither_headers_nor_a_compiler(machine: Machine) -> None:
+    machine.make("stop")
+    machine.run("rm", "-rf", "/var/lib/ciliate/bpf-cache")
+    machine.run("mkdir", "/run/nothing")
+    hidden = ("/lib/modules", "/usr/src", "/usr/lib/python3/dist-packages/bcc")
+    for place in hidden:
+        machine.run("mount", "--bind", "/run/nothing", place)
+    try:
+        agent = machine.sandbox.start("ciliate-agent")
+        wait_until(machine.ready, "the agent is ready")
+        machine.make("stop")
+        agent.wait(20)
+    finally:
+        machine.run("umount", *hidden)
+    assert "the agent is ready" in machine.make("run").out
 
 
 def test_make_demo_plays_the_story_and_removes_all_it_made(machine: Machine) -> None:
