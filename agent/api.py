@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from flask.views import MethodView
 from flask_smorest import Api, Blueprint
 
 from agent import policy_schema, schema, tables, views
 from agent.app import rest_app
 from agent.system import System
+from observe.metrics import CONTENT_TYPE
 
 Text = dict[str, Any]
 
@@ -79,6 +80,17 @@ def _status(system: Current) -> Blueprint:
         def get(self) -> Text:
             """How everything is."""
             return system().health()
+
+    @blueprint.route("/metrics")
+    class Metrics(MethodView):
+        @blueprint.response(200, {"type": "string"}, content_type=CONTENT_TYPE.partition(";")[0])
+        def get(self) -> Response:
+            """The agent's metrics, for Prometheus.
+
+            Gauges: entries of the kernel's maps and how many each can hold, endpoints by state, identities, the policy
+            revision, and whether the newest rules are in force.
+            """
+            return Response(system().metrics(), content_type=CONTENT_TYPE)
 
     @blueprint.route("/config")
     class Config(MethodView):

@@ -133,8 +133,9 @@ def _operation(method: str, path: str, operation: Part, shared: list[Part]) -> s
     if body:
         told = body.get("description") or _kind(body["content"]["application/json"]["schema"])
         lines.append(f"\nBody: {told}.\n")
-    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    lines.append(f"\nAnswers {_kind(answer)}.\n")
+    ((media, answer),) = operation["responses"]["200"]["content"].items()
+    told = _kind(answer["schema"]) if media == "application/json" else f"`{media}`"
+    lines.append(f"\nAnswers {told}.\n")
     return "".join(lines)
 
 

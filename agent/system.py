@@ -145,6 +145,12 @@ class System:
             "uplinks": sorted(state.host.uplinks.values()),
         }
 
+    def metrics(self) -> bytes:
+        from agent.metrics import metrics  # rarely wanted
+
+        maps = self.datapath.map_info()
+        return metrics(self.state, maps, revision=self.rules.revision, newest=not self.rules.problem)
+
     def _full_maps(self) -> list[str]:
         full = [
             info.name

@@ -78,6 +78,14 @@ class Service:
     def delete(self, path: str, query: Query | None = None, *, wait: float = 0.0) -> Any:
         return self._json("DELETE", path, query, None, self.timeout + wait)
 
+    def text(self, path: str) -> str:
+        """An answer that is no JSON."""
+        _, response = self._request("GET", path, None, None, self.timeout)
+        try:
+            return response.read().decode()
+        except (ValueError, HTTPException, OSError) as error:
+            raise Unavailable(f"{self.name}'s answer to GET {path} is not understood: {error}") from None
+
     def lines(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """The lines of an answer that may never end."""
         connection, response = self._request("GET", path, query, None, self.timeout)

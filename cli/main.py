@@ -27,6 +27,7 @@ COMMANDS = {
     "monitor": "cli.monitor",
     "bpf": "cli.bpf",
     "map": "cli.map",
+    "metrics": "cli.metrics",
     "config": "cli.config",
     "version": "cli.version",
     "cleanup": "cli.cleanup",

@@ -54,6 +54,8 @@ ciliate bpf policy list
 ciliate map
 ciliate map get
 ciliate map list
+ciliate metrics
+ciliate metrics list
 ciliate config
 ciliate version
 ciliate cleanup

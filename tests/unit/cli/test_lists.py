@@ -133,3 +133,22 @@ def test_settings_are_changed_and_taken_back(agent: CannedAgent, ciliate: Ciliat
     assert agent.requests[-1][3] == {"CILIATE_POLICY_AUDIT": "true", "CILIATE_POLICY_ENFORCEMENT": None}
     ran = ciliate("config", "CILIATE_POLICY_AUDIT")
     assert (ran.status, "is not NAME=VALUE" in ran.err) == (2, True)
+
+
+def test_metrics_are_a_table_and_data(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on(
+        "GET",
+        "/v1/metrics",
+        b'# TYPE ciliate_map_entries gauge\nciliate_map_entries{map="policies/inner"} 3.0\n'
+        b"# TYPE ciliate_policy_revision gauge\nciliate_policy_revision 1.234567e+06\n",
+    )
+    assert ciliate("metrics", "list").out == (
+        "NAME                     LABELS              VALUE\n"
+        "ciliate_map_entries      map=policies/inner  3\n"
+        "ciliate_policy_revision  -                   1234567\n"
+    )
+    assert json.loads(ciliate("metrics", "list", "-o", "json").out)[0] == {
+        "name": "ciliate_map_entries",
+        "labels": {"map": "policies/inner"},
+        "value": 3.0,
+    }
