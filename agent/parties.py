@@ -12,7 +12,7 @@ Names of DNS are not resolved here: who asks does that."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 from agent.state import RESERVED, State, Subject
@@ -44,6 +44,8 @@ class Party:
     endpoint: Endpoint | None = None
     network: Network | None = None
     note: str = ""
+    address: IPAddress | None = None
+    """That it was asked for by."""
 
     @property
     def end(self) -> End:
@@ -146,12 +148,14 @@ def _by_identity(state: State, given: str, value: str) -> Party:
 def _by_address(state: State, given: str, address: IPAddress) -> Party:
     for endpoint in state.endpoints.values():
         if address in endpoint.addresses and endpoint.ifindex:
-            return _party(state, given, endpoint)
+            return replace(_party(state, given, endpoint), address=address)
     entry = _lookup(state, address)
     number = int(WORLDS[address.version]) if entry is None else entry.identity
     if not number:
-        return Party(given, str(address), 0, Labels(), note="an address of ours that nobody has")
-    return _known(state, given, str(address), number, state.known_identities().get(number, Labels()))
+        note = "an address of ours that nobody has"
+        return Party(given, str(address), 0, Labels(), note=note, address=address)
+    labels = state.known_identities().get(number, Labels())
+    return replace(_known(state, given, str(address), number, labels), address=address)
 
 
 def _lookup(state: State, address: IPAddress) -> IpcacheEntry | None:

@@ -3,6 +3,7 @@ end say, and which entry of which map decides. Shapes are those of agent/schema.
 
 from __future__ import annotations
 
+from agent.carried import check_families, forbidden
 from agent.parties import NEW, Party, find_pair
 from agent.state import State
 from agent.views import PROTOCOLS, View, ports_of
@@ -24,7 +25,8 @@ def trace_view(state: State, source: str, destination: str, dport: str, *, full:
     """`dport`: `80/tcp`, `80` (TCP), `icmp` (a ping), `13/icmp`. `full`: rules that do not select either end too."""
     protocol, port = parse_service(dport)
     sender, receiver = find_pair(state, source, destination)
-    separate = separation(sender.end, receiver.end)
+    check_families(sender, receiver, protocol)
+    separate = forbidden(sender, receiver) or separation(sender.end, receiver.end)
     sides = {
         "egress": _side(state, sender, receiver, Packet(Direction.EGRESS, protocol, port), full),
         "ingress": _side(state, receiver, sender, Packet(Direction.INGRESS, protocol, port), full),

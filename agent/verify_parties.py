@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, ip_network
+from ipaddress import ip_network
 from typing import Generic, TypeVar
 
+from agent.carried import refusal
 from agent.verify_facts import Facts
 from agent.verify_report import End, Meeting, Party, Probe
 from identity.cidr import CidrIdentities
@@ -70,7 +71,7 @@ class Parties:
         return Party(address, container.identity, self.labels[container.identity], container)
 
     def _classified(self, address: IPAddress) -> Party | None:
-        if address in self._addresses or not _travels(address):
+        if address in self._addresses or refusal(address):
             return None
         place = self._places.find(address)
         if place is not None:
@@ -99,12 +100,3 @@ class Prefixes(Generic[T]):
                 if found is not None:
                     return found
         return None
-
-
-def _travels(address: IPAddress) -> bool:
-    """Whether a packet may go to it, and come from it."""
-    if address.is_multicast or address.is_loopback or address.is_unspecified:
-        return False
-    if isinstance(address, IPv4Address):
-        return address.packed[0] != 0 and int(address) != 0xFFFFFFFF
-    return not address.is_link_local and any(address.packed[:8])

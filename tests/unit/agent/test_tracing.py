@@ -146,3 +146,46 @@ def test_what_no_rule_is_asked_about_is_refused_too(text: str) -> None:
     with pytest.raises(InvalidInput, match="no rule is asked about ICMP") as caught:
         parse_service(text)
     assert caught.value.path == "dport" and "ask about that one" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "reason"),
+    [
+        ("1", "224.0.0.1", "Multicast or broadcast"),
+        ("1", "255.255.255.255", "Multicast or broadcast"),
+        ("role=new,network:id=n0", "239.1.2.3", "Multicast or broadcast"),
+        ("1", "127.0.0.1", "Address that never leaves a host"),
+        ("1", "0.1.2.3", "Address that never leaves a host"),
+        ("127.0.0.1", "1", "Invalid source ip"),
+        ("224.0.0.1", "1", "Invalid source ip"),
+    ],
+)
+def test_what_is_never_carried_is_denied_with_the_reason_of_its_drop(
+    node: Node, source: str, destination: str, reason: str
+) -> None:
+    answer = ask(node, source, destination)
+    assert (answer["verdict"], answer["reason"]) == ("denied", reason)
+    assert answer["networks"] == {"verdict": "denied", "reason": reason}
+
+
+def test_the_host_s_own_traffic_is_not_ours_to_forbid(node: Node) -> None:
+    assert ask(node, "host", "127.0.0.1")["verdict"] == "allowed"
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "dport", "path", "text"),
+    [
+        ("1", "2001:db8::9", "80", "dst", "endpoint 1 is IPv4 alone, and 2001:db8::9 IPv6 alone"),
+        ("1", "world-ipv6", "80", "dst", "endpoint 1 is IPv4 alone, and world-ipv6 IPv6 alone"),
+        ("2001:db8::9", "role=new,network:id=n0", "80", "dst", "2001:db8::9 is IPv6 alone"),
+        ("1", "192.0.2.1", "icmpv6", "dport", "icmpv6 goes over IPv6"),
+        ("host", "2001:db8::9", "icmp", "dport", "icmp goes over IPv4"),
+        ("1", "2", "icmpv6", "dport", "icmpv6 goes over IPv6"),
+    ],
+)
+def test_what_no_packet_can_be_is_no_question(
+    node: Node, source: str, destination: str, dport: str, path: str, text: str
+) -> None:
+    with pytest.raises(InvalidInput, match=text) as caught:
+        ask(node, source, destination, dport)
+    assert caught.value.path == path and "is dropped: " in caught.value.hint
