@@ -371,7 +371,7 @@ def _maps(system: Current) -> Blueprint:
             """The maps and how full they are."""
             return tables.maps(system())
 
-    @blueprint.route("/map/<name>", parameters=[TABLE])
+    @blueprint.route("/map/<path:name>", parameters=[TABLE])
     class OneMap(MethodView):
         @blueprint.response(200, schema.MapEntrySchema(many=True))
         def get(self, name: str) -> list[Text]:

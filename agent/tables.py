@@ -10,7 +10,7 @@ from typing import Any
 
 from agent import views
 from agent.system import System
-from datapath.maps import MAPS
+from datapath.maps import MAPS, POLICY_MAP
 from model.errors import Exhausted, NotFound
 
 Text = dict[str, Any]
@@ -38,6 +38,8 @@ def read(system: System, name: str) -> list[Text]:
     """What the table holds, read from the kernel now. Raises NotFound."""
     if name in TABLES:
         return TABLES[name](system)
+    if name == POLICY_MAP:
+        raise NotFound(f"{name!r} stands for all maps inside `policies`", path="name", hint="read policies")
     known = f"entries can be read of {', '.join(sorted(TABLES))}"
     if name in MAPS:
         raise NotFound(f"the entries of map {name!r} are for the programs alone", path="name", hint=known)

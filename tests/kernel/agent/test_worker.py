@@ -229,7 +229,7 @@ def test_too_many_who_wait_are_refused_and_not_queued(host: Host) -> None:
         (API, "DELETE", "/v1/policy?label=a", None, 400, "no such parameter"),
         (API, "DELETE", "/v1/policy?labels=", None, 400, "has no key"),
         (API, "PUT", "/v1/policy?wait=soon", b"[]", 400, "number"),
-        (API, "PATCH", "/v1/config", {}, 405, "openapi"),
+        (API, "DELETE", "/v1/config", None, 405, "openapi"),
         (API, "GET", "/v1/endpoint/ipv4:nonsense", None, 400, "ipv4:10.200.0.2"),
     ],
 )  # fmt: skip
