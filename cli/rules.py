@@ -7,6 +7,9 @@ from typing import Any
 
 Rule = Mapping[str, Any]
 
+ANY_PORT = "any port of TCP, UDP or SCTP"
+"""What `"0"` means: an ICMP type is none of these."""
+
 OPERATORS = {"In": "in", "NotIn": "not in", "Exists": "exists", "DoesNotExist": "is absent"}
 
 
@@ -54,7 +57,7 @@ def _peers(lists: Mapping[str, list[Any]]) -> str:
 def _port(port: Mapping[str, Any]) -> str:
     number, protocol = str(port["port"]), (port.get("protocol") or "ANY").upper()
     if number == "0":
-        return "any port" if protocol == "ANY" else protocol
+        return ANY_PORT if protocol == "ANY" else protocol
     if port.get("endPort"):
         number += f"-{port['endPort']}"
     return number if protocol == "ANY" else f"{number}/{protocol}"

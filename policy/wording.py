@@ -25,6 +25,8 @@ from policy.traffic import PROTOCOLS
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
 _WITH_PORTS = frozenset(NUMBERS)
 _ICMP_NAMES = {ICMP: "IPv4", ICMPV6: "IPv6"}
+_ANY_PORT = "any port of TCP, UDP or SCTP"
+"""An ICMP type is none of these."""
 _MOST = 3
 """Peers of one element that are told of; a rule may name ten thousand."""
 
@@ -99,7 +101,7 @@ def services_text(services: Iterable[Service] | None) -> str:
     ports = []
     for (first, last), numbers in protocols.items():
         if set(numbers) == _WITH_PORTS:
-            ports.append(_range(first, last) or "any port")
+            ports.append(_range(first, last) or _ANY_PORT)
         else:
             ports += [place_text(number, first, last) for number in numbers]
     return ", ".join(ports + types) or "no port"

@@ -55,7 +55,7 @@ FROM_CLIENT = {"fromEndpoints": [{"matchLabels": {"app": "client"}}]}
                     }
                 ]
             },
-            "allow from anybody on any port, UDP, 9",
+            "allow from anybody on any port of TCP, UDP or SCTP, UDP, 9",
         ),
         ({"fromRequires": [{"matchLabels": {"env": "a"}}], "toPorts": []}, "allow only from who has env=a"),
         (

@@ -162,3 +162,13 @@ def test_rules_of_a_set_are_numbered_as_they_are_listed() -> None:
     )
     side = trace(repository, Enforcement.DEFAULT, WEB, CLIENT, PEER, AT_80)
     assert [str(read) for read in side.rules] == ["rule 2 (set b, name=web)"]
+
+
+def test_a_ping_is_told_that_port_0_is_about_ports() -> None:
+    """By an element for every port, which an ICMP type is none of."""
+    every = [{"ports": [{"port": "0"}]}]
+    packet = Packet(Direction.INGRESS, 1, 8)
+    side = traced(rule(ingress=[{"toPorts": every}]), packet=packet)
+    assert whys(side) == [
+        ("ingress[0]", "anybody", "ICMP 8 (EchoRequest) is not any port of TCP, UDP or SCTP")
+    ]

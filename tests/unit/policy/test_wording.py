@@ -57,7 +57,7 @@ def on(*ports: dict[str, Any]) -> dict[str, Any]:
         (on({"port": "80", "protocol": "TCP"}, {"port": "53"}), "allow from anybody on 80/TCP, 53"),
         (on({"port": "80", "endPort": 90, "protocol": "UDP"}), "allow from anybody on 80-90/UDP"),
         (on({"port": "0", "protocol": "SCTP"}), "allow from anybody on SCTP"),
-        (on({"port": "0"}), "allow from anybody on any port"),
+        (on({"port": "0"}), "allow from anybody on any port of TCP, UDP or SCTP"),
         (
             {"icmps": [{"fields": [{"type": 8}, {"type": 200}, {"type": 128, "family": "IPv6"}]}]},
             "allow from anybody on ICMP 8 (EchoRequest), ICMP 200, ICMPv6 128 (EchoRequest)",
