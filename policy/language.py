@@ -56,7 +56,7 @@ def _element(way: str, says: str) -> dict[str, str]:
 _REST = {
     "toPorts": "at any of these ports; absent or empty: at every port",
     "icmps": "at any of these ICMP types; excludes toPorts. No rule is asked about errors, which pass with the flow "
-    "that they are about, nor about what is of one link alone",
+    "that they are about, nor about what is of one link alone: refused in a denial",
     "authentication": "whether both ends must prove who they are (not in a denial)",
 }
 

@@ -17,7 +17,7 @@ from policy.names import dns_name, server_name
 from policy.peers import cidr, cidr_set, entity, node_selector, selector
 from policy.rule import Element, Rule, Service
 from policy.selector import Selector
-from policy.traffic import icmp_service, port_services
+from policy.traffic import denied_icmp_service, icmp_service, port_services
 from policy.unenforced import (
     authentication,
     group,
@@ -126,11 +126,17 @@ class _EgressPortsSchema(_AllowedPortsSchema):
 
 
 class _IcmpSchema(_Part):
-    types = _short_list(_Parsed(icmp_service), "fields")
+    """What stands in icmps of a denying element."""
+
+    types = _short_list(_Parsed(denied_icmp_service), "fields")
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> tuple[Service, ...]:
         return tuple(data.get("types") or ())
+
+
+class _AllowedIcmpSchema(_IcmpSchema):
+    types = _short_list(_Parsed(icmp_service), "fields")
 
 
 _PEER_LISTS = ("endpoints", "cidrs", "cidr_sets", "entities", "nodes", "groups", "services", "fqdns")
@@ -179,6 +185,7 @@ class _IngressDenySchema(_ElementSchema):
 
 class _IngressSchema(_IngressDenySchema):
     ports = _list(fields.Nested(_AllowedPortsSchema), "toPorts")
+    icmps = _list(fields.Nested(_AllowedIcmpSchema))
     authentication = _Parsed(authentication, allow_none=True)
 
 
@@ -196,6 +203,7 @@ class _EgressDenySchema(_ElementSchema):
 
 class _EgressSchema(_EgressDenySchema):
     ports = _list(fields.Nested(_EgressPortsSchema), "toPorts")
+    icmps = _list(fields.Nested(_AllowedIcmpSchema))
     fqdns = _list(_Parsed(dns_name), "toFQDNs")
     authentication = _Parsed(authentication, allow_none=True)
 

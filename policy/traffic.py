@@ -10,7 +10,7 @@ from typing import Any
 
 from model.errors import InvalidInput, Unsupported
 from policy.fields import given, is_number, near, only_known, shown, text
-from policy.icmp import ICMP, ICMP_TYPES, ICMPV6
+from policy.icmp import ICMP, ICMP_TYPES, ICMPV6, UNJUDGED
 from policy.ports import LAST_PORT
 from policy.rule import Service
 
@@ -90,3 +90,16 @@ def icmp_service(data: Any) -> Service:
     if isinstance(kind, bool) or not isinstance(kind, int) or not 0 <= kind <= 255:
         raise InvalidInput("must be a number from 0 to 255, or a name", path="type")
     return Service(ICMP if family == "IPv4" else ICMPV6, kind, kind)
+
+
+def denied_icmp_service(data: Any) -> Service:
+    """In a denial a type that no rule is asked about would be a promise broken silently."""
+    service = icmp_service(data)
+    if service.first in UNJUDGED[service.protocol]:
+        raise InvalidInput(
+            f"{shown(data['type'])} is never denied by a rule",
+            path="type",
+            hint="an error passes with the flow that it is about: deny that one; what is of one link alone never "
+            "passes",
+        )
+    return service

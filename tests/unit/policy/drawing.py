@@ -21,6 +21,7 @@ from model.identity import Reserved
 from model.labels import Labels
 from model.network import IPAddress, IPNetwork
 from policy.decide import Decision, decide
+from policy.icmp import ICMP, ICMPV6, UNJUDGED
 from policy.mapstate import PolicyEntry, PolicyKey, map_state
 from policy.oracle import Verdict, verdict
 from policy.ports import LAST_PORT
@@ -114,11 +115,18 @@ def ports(draw: st.DrawFn) -> Document:
     return found
 
 
-icmp_fields = st.one_of(
-    st.sampled_from(TYPES).map(lambda kind: {"type": kind}),
-    st.sampled_from(TYPES).map(lambda kind: {"type": kind, "family": "IPv6"}),
-    st.sampled_from(["EchoRequest", "EchoReply"]).map(lambda kind: {"type": kind, "family": "IPv6"}),
-)
+def icmp_fields(*, denied: bool) -> st.SearchStrategy[Document]:
+    """In a denial, of types that rules are asked about only."""
+    types = {
+        protocol: [kind for kind in TYPES if not denied or kind not in UNJUDGED[protocol]]
+        for protocol in (ICMP, ICMPV6)
+    }
+    return st.one_of(
+        st.sampled_from(types[ICMP]).map(lambda kind: {"type": kind}),
+        st.sampled_from(types[ICMPV6]).map(lambda kind: {"type": kind, "family": "IPv6"}),
+        st.sampled_from(["EchoRequest", "EchoReply"]).map(lambda kind: {"type": kind, "family": "IPv6"}),
+    )
+
 
 often = st.sampled_from([1, 1, 1, 1, 1, 1, 1, 0])
 """A least length: lists are seldom empty."""
@@ -132,8 +140,10 @@ PEERS: Mapping[str, st.SearchStrategy[Any]] = {
 
 
 @st.composite
-def elements(draw: st.DrawFn, way: str) -> Document:
+def elements(draw: st.DrawFn, name: str) -> Document:
+    """Of the list with this name in a rule."""
     found: Document = {}
+    way, denied = ("from" if name.startswith("ingress") else "to"), name.endswith("Deny")
     kind = draw(st.sampled_from([*PEERS, None]))
     if kind:
         found[way + kind] = draw(st.lists(PEERS[kind], min_size=draw(often), max_size=2))
@@ -145,7 +155,9 @@ def elements(draw: st.DrawFn, way: str) -> Document:
         some = st.lists(ports(), min_size=draw(often), max_size=3).map(lambda listed: {"ports": listed})
         found["toPorts"] = draw(st.lists(st.one_of(some, some, st.just({})), max_size=2))
     elif limit == "icmps":
-        found["icmps"] = [{"fields": draw(st.lists(icmp_fields, min_size=draw(often), max_size=2))}]
+        found["icmps"] = [
+            {"fields": draw(st.lists(icmp_fields(denied=denied), min_size=draw(often), max_size=2))}
+        ]
     if (kind == "Endpoints" or not found) and draw(st.sampled_from([False] * 3 + [True])):
         found[way + "Requires"] = draw(st.lists(selectors(), min_size=draw(often), max_size=2))
     return found
@@ -174,10 +186,9 @@ def others_like(draw: st.DrawFn, listed: list[Document]) -> list[Document]:
 
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
-    ways = {"ingress": "from", "ingressDeny": "from", "egress": "to", "egressDeny": "to"}
-    chosen = draw(st.lists(st.sampled_from(sorted(ways)), min_size=1, max_size=2, unique=True))
+    chosen = draw(st.lists(st.sampled_from(sorted(OPPOSITE)), min_size=1, max_size=2, unique=True))
     rule: Document = {"endpointSelector": draw(st.one_of(st.just({}), selectors()))}
-    rule |= {name: draw(st.lists(elements(ways[name]), min_size=draw(often), max_size=2)) for name in chosen}
+    rule |= {name: draw(st.lists(elements(name), min_size=draw(often), max_size=2)) for name in chosen}
     for name in [name for name in chosen if draw(st.sampled_from([False, False, True]))]:
         rule.setdefault(OPPOSITE[name], []).extend(draw(others_like(rule[name])))
     if draw(st.sampled_from([False, False, True])):

@@ -336,6 +336,22 @@ WRONG: list[tuple[object, str, str]] = [
         "IPv4",
     ),
     (
+        {
+            "endpointSelector": {},
+            "ingressDeny": [{"icmps": [{"fields": [{"type": 8}, {"type": "Redirect"}]}]}],
+        },
+        "rules[0].ingressDeny[0].icmps[0].fields[1].type",
+        "'Redirect' is never denied by a rule",
+    ),
+    (
+        {
+            "endpointSelector": {},
+            "egressDeny": [{"icmps": [{"fields": [{"type": 135, "family": "IPv6"}]}]}],
+        },
+        "rules[0].egressDeny[0].icmps[0].fields[0].type",
+        "what is of one link alone never passes",
+    ),
+    (
         ingress({"icmps": [{"fields": [{"type": 8, "family": "IPv5"}]}]}),
         "rules[0].ingress[0].icmps[0].fields[0].family",
         "IPv6",
@@ -433,6 +449,10 @@ def test_the_path_counts_rules() -> None:
     with pytest.raises(InvalidInput) as caught:
         load_rules([ingress({}), ingress({}), {"endpointSelector": {}}])
     assert caught.value.path == "rules[2]"
+
+
+def test_a_type_that_no_rule_is_asked_about_may_be_allowed_in_vain() -> None:
+    assert services({"icmps": [{"fields": [{"type": 3}]}]}) == (Service(1, 3, 3),)
 
 
 def test_empty_l7_rules_say_nothing() -> None:
