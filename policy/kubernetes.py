@@ -88,7 +88,7 @@ def _name_of(data: Any) -> str:
         raise
     if metadata is None:
         return ""
-    if metadata.get("namespace") is not None:
+    if metadata.get("namespace") not in (None, ""):
         raise InvalidInput(
             f"the rules are for the namespace {shown(metadata['namespace'])} only",
             path="metadata.namespace",

@@ -57,7 +57,7 @@ _REST = {
     "toPorts": "at any of these ports; absent or empty: at every port",
     "icmps": "at any of these ICMP types; excludes toPorts. No rule is asked about errors, which pass with the flow "
     "that they are about, nor about what is of one link alone: refused in a denial",
-    "authentication": "whether both ends must prove who they are (not in a denial)",
+    "authentication": "whether both ends must prove who they are; `{mode: disabled}`: they need not (not in a denial)",
 }
 
 LANGUAGE = (
@@ -76,7 +76,7 @@ LANGUAGE = (
             "subjects deny what nothing allows. `true` says what holds anyway",
             "labels": "the rule's own, to replace and delete it by: `key=value`, or `{key, value, source}`",
             "description": "for people",
-            "log": "`{value}`: a text of 32 characters for the flows that the rule decides",
+            "log": "`{value}`: a text of 32 characters for the flows that the rule decides; `{}` is none",
         },
     ),
     Part("an element of ingress or ingressDeny", _element("from", "who meets") | _REST),

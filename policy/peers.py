@@ -85,7 +85,7 @@ def _selector(data: Any, named: Named) -> LabelSelector:
     if not isinstance(labels, Mapping):
         raise InvalidInput("must be an object", path="matchLabels", hint='write {"KEY": "VALUE"}')
     requirements = [
-        Requirement(*named(name, path), Operator.IN, ("" if value is None else text(value, path),))
+        _with_values(*named(name, path), Operator.IN, ("" if value is None else text(value, path),), path)
         for name, value in labels.items()
         for path in (f"matchLabels.{name}",)
     ]
@@ -111,6 +111,18 @@ def requirement(data: Any, named: Named) -> Requirement:
         raise InvalidInput(f"{operator} needs at least one value", path="values")
     if operator in (Operator.EXISTS, Operator.DOES_NOT_EXIST) and values:
         raise InvalidInput(f"{operator} takes no values", path="values", hint="write In or NotIn")
+    return _with_values(source, key, operator, values, "values")
+
+
+def _with_values(
+    source: str, key: str, operator: Operator, values: tuple[str, ...], path: str
+) -> Requirement:
+    if source == "reserved" and operator is Operator.IN and "" not in values:
+        raise InvalidInput(
+            f"{shown(f'reserved:{key}={values[0]}')} selects nothing",
+            path=path,
+            hint=f'reserved labels have no value: write "reserved:{key}": "", or the entity {key}',
+        )
     return Requirement(source, key, operator, values)
 
 

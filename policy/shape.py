@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
-from model.errors import CiliateError
+from model.errors import CiliateError, InvalidInput
 from model.flow import Direction
 from policy.fields import only_known, rule_labels, truth
 from policy.l7 import l7_rules, refuse_misplaced
@@ -71,7 +71,13 @@ class _Part(Schema):
         return data
 
 
+_NO_ENTRY = InvalidInput(
+    "null is no entry of a list", hint="write what it shall say, or leave it out: [] is the empty list"
+)
+
+
 def _list(item: fields.Field[Any], name: str | None = None, **options: Any) -> fields.Field[Any]:
+    item.error_messages["null"] = _carrying(_NO_ENTRY).messages
     return fields.List(
         item, data_key=name, allow_none=True, error_messages={"invalid": "must be a list"}, **options
     )

@@ -70,9 +70,19 @@ def refuse_unenforced(rule: Mapping[str, Any], path: str) -> None:
 
 def _says(name: str, value: Any) -> bool:
     """Whether there is anything to enforce. An empty list of peers says "nobody"."""
-    if name == "rules" and value is not None:
-        return any(rules is not None for rules in value.values())
-    return bool(value) if name == "serverNames" else value is not None
+    if value is None:
+        return False
+    match name:
+        case "rules":
+            return any(rules is not None for rules in value.values())
+        case "authentication":
+            return bool(value["mode"] != "disabled")
+        case "log":
+            return bool(value.get("value"))
+        case "serverNames":
+            return bool(value)
+        case _:
+            return True
 
 
 def refuse_in_denials(_: Any) -> None:

@@ -43,6 +43,7 @@ NAMED = RULE | {"labels": ["name=web"]}
         (cilium(spec=RULE, metadata=None), [RULE]),
         (cilium(spec=CALLERS, metadata={}), [CALLERS]),
         (cilium(spec=RULE, metadata={"namespace": None, "labels": {"a": "b"}, "uid": "1"}), [RULE]),
+        (cilium(spec=RULE, metadata={"namespace": ""}), [RULE]),
         (cilium(spec=RULE, status={"derivativePolicies": {}}), [NAMED]),
         (cilium(spec=RULE | {"labels": ["team=a"]}), [RULE | {"labels": ["team=a", "name=web"]}]),
         (cilium(spec=RULE | {"labels": ["name=own"]}), [RULE | {"labels": ["name=own"]}]),

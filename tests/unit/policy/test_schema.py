@@ -223,6 +223,16 @@ WRONG: list[tuple[object, str, str]] = [
         "'world'",
     ),
     (
+        from_endpoint({"matchLabels": {"reserved:world": "x"}}),
+        f"{SELECTOR}.matchLabels.reserved:world",
+        "'reserved:world=x' selects nothing",
+    ),
+    (
+        expression(key="reserved:host", operator="In", values=["y", "x"]),
+        f"{SELECTOR}.matchExpressions[0].values",
+        "or the entity host",
+    ),
+    (
         from_endpoint({"matchLabels": {"compose:servic": "a"}}),
         f"{SELECTOR}.matchLabels.compose:servic",
         "'service'",
@@ -378,8 +388,8 @@ SLIPS: list[tuple[object, str, str]] = [
     # What some languages take for nothing at all, and thereby for a wildcard
     ({"endpointSelector": [], "ingress": [{}]}, "rules[0].endpointSelector", "object"),
     ({"endpointSelector": {}, "ingress": [{}], "egres": None}, "rules[0].egres", "did you mean 'egress'?"),
-    (ingress(None), "rules[0].ingress[0]", "null"),
-    (ingress({"fromCIDR": [None]}), "rules[0].ingress[0].fromCIDR[0]", "null"),
+    (ingress(None), "rules[0].ingress[0]", "or leave it out"),
+    (ingress({"fromCIDR": [None]}), "rules[0].ingress[0].fromCIDR[0]", "null is no entry of a list"),
     (ingress({"fromCIDR": {}}), "rules[0].ingress[0].fromCIDR", "list"),
     (ingress({"fromEndpoints": ""}), "rules[0].ingress[0].fromEndpoints", "list"),
     (ingress({"fromEndpoints": [{}], "toPorts": {}}), "rules[0].ingress[0].toPorts", "list"),

@@ -70,6 +70,20 @@ def test_everything_that_is_not_built_is_refused_in_a_test() -> None:
     assert set(UNENFORCED) - {"toGroups"} <= tested
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ingress({"fromEntities": ["host"], "authentication": {"mode": "disabled"}}),
+        egress({"toEntities": ["host"], "authentication": {"mode": "disabled"}}),
+        ingress({}, log={}),
+        ingress({}, log={"value": ""}),
+        ingress({}, log={"value": None}),
+    ],
+)
+def test_what_asks_for_nothing_is_taken(rule: object) -> None:
+    assert len(load_rules([rule])) == 1
+
+
 HERE = "rules[0].ingress[0].toPorts[0]"
 THERE = "rules[0].egress[0].toPorts[0]"
 PEER = "rules[0].egress[0]"
