@@ -242,7 +242,7 @@ def _policy(system: Current) -> Blueprint:
 
         @asking(schema.PolicyPutQuerySchema)
         @blueprint.doc(requestBody=RULES)
-        @blueprint.response(200, schema.PolicySchema)
+        @blueprint.response(200, schema.PutPolicySchema)
         def put(self, query: Text) -> Text:
             """Add rules.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from agent.schema import Answer, IdentitySchema, Question
+from agent.schema import Answer, IdentitySchema, Question, WarningSchema
 
 
 class TraceQuerySchema(Question):
@@ -180,6 +180,10 @@ class CheckSchema(Answer):
         metadata={"description": "ordered pairs of identities between which something is newly denied"}
     )
     pairs_allowed = fields.Integer(metadata={"description": "likewise, allowed"})
+    warnings = fields.List(
+        fields.Nested(WarningSchema),
+        metadata={"description": "AUDIT: audit mode is on; CIDR: what a rule seems to deny, and does not"},
+    )
     revision = fields.Integer(
         metadata={"description": "of the rules in force that the draft was held against"}
     )

@@ -21,6 +21,7 @@ from agent.resolution import Resolution, resolve_all
 from agent.room import Room
 from agent.state import State
 from agent.stored_rules import Found, keep_rules, repository_of
+from agent.views import audit_warnings
 from identity.cidr import CidrIdentities
 from model.errors import CiliateError, Conflict, InvalidInput, NotFound, Unavailable
 from model.labels import Labels
@@ -162,7 +163,11 @@ class Rules:
             draft = state.repository.add(rules)
         resolution = resolve_all(state, draft, self._give_way)
         self._room.check(state, resolution)
-        return {**draft_view(state, resolution, limit, self._give_way), "revision": shown}
+        return {
+            **draft_view(state, resolution, limit, self._give_way),
+            "warnings": [*audit_warnings(state), *_unreached(rules, state)],
+            "revision": shown,
+        }
 
     def put(
         self, body: bytes, mimetype: str, *, replace: Sequence[str], wait: float, dry_run: bool
@@ -240,10 +245,12 @@ class Rules:
             after = change(before)
             if after != before:
                 self._room.check(state, resolve_all(state, after, self._give_way))
-            return {"policy": dump_rules(rules), "revision": self._revision}
-        revision, _, _ = self._change(name, change, origin)
-        self._wait(revision, wait)
-        return {"policy": dump_rules(rules), "revision": revision}
+            revision = self._revision
+        else:
+            revision, _, _ = self._change(name, change, origin)
+            self._wait(revision, wait)
+        warnings = _unreached(rules, self._loop.state)
+        return {"policy": dump_rules(rules), "warnings": warnings, "revision": revision}
 
     def _change(self, name: str, change: Change, origin: str = "") -> tuple[int, Repository, Repository]:
         """Read, change, compare and set: a writer that another overtook tries again. Returns the revision and the
@@ -366,6 +373,14 @@ class Rules:
             log.error("the newest rules are not in force", error=str(error))
         else:
             log.exception("the newest rules are not in force")
+
+
+def _unreached(rules: Sequence[Rule], state: State) -> list[dict[str, Any]]:
+    if not any(element.peers for rule in rules for denied in rule.denies.values() for element in denied):
+        return []
+    from agent.unreached import unreached  # rarely wanted
+
+    return unreached(rules, state.host.unmanaged)
 
 
 def _not_in_force(failure: Exception) -> CiliateError:

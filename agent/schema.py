@@ -213,7 +213,14 @@ class PolicySchema(Answer):
     revision = fields.Integer(metadata={"description": "GET: of what is in force; PUT: of this change"})
 
 
-class NamedPolicySchema(PolicySchema):
+class PutPolicySchema(PolicySchema):
+    warnings = fields.List(
+        fields.Nested(WarningSchema),
+        metadata={"description": "CIDR: what a rule seems to deny, and does not"},
+    )
+
+
+class NamedPolicySchema(PutPolicySchema):
     result = fields.String(
         validate=validate.OneOf(["created", "changed", "unchanged"]),
         metadata={"description": "of this change, or of the dry run"},

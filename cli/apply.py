@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.client import Places, Query, Service
-from cli.output import output_option, print_table, show
+from cli.output import output_option, print_table, print_warning, show
 from cli.sources import wait_option, with_file
 from cli.words import BAD, GOOD, WAITING, Cell
 from model.errors import CiliateError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cli.documents import Rules
 
 Done = dict[str, Any]
-"""`name`, `rules` (how many), `result` and `revision` of a set."""
+"""`name`, `rules` (how many), `result`, `revision` and `warnings` of a set."""
 
 COLUMNS = ("SET", "RULES", "RESULT")
 
@@ -74,7 +74,14 @@ def apply(
     if wait and not dry_run:
         revision = max((each["revision"] for each in done), default=0)
         places.agent(wait + 10).get("policy", {"revision": revision, "wait": wait})
-    show(output, done, lambda: print_table(COLUMNS, map(_row, done), empty="no sets"))
+
+    def readable() -> None:
+        print_table(COLUMNS, map(_row, done), empty="no sets")
+        for each in done:
+            for warning in each["warnings"]:
+                print_warning(**warning, err=True)
+
+    show(output, done, readable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +115,19 @@ def _put(agent: Service, each: _Set, origin: str, *, dry_run: bool) -> Done:
         "rules": len(answer["policy"]),
         "result": answer["result"],
         "revision": answer["revision"],
+        "warnings": answer["warnings"],
     }
 
 
 def _doomed(agent: Service, origin: str, names: set[str]) -> list[Done]:
     return [
-        {"name": found["name"], "rules": found["rules"], "result": "pruned", "revision": found["revision"]}
+        {
+            "name": found["name"],
+            "rules": found["rules"],
+            "result": "pruned",
+            "revision": found["revision"],
+            "warnings": [],
+        }
         for found in agent.get("policy/name")
         if found["origin"] == origin and found["name"] not in names
     ]

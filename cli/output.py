@@ -105,3 +105,10 @@ def print_lines(lines: Iterable[Sequence[str | Cell]]) -> None:
     for pieces in lines:
         cells = map(_cell, pieces)
         console.print(Text.assemble(*((printable(cell.text), cell.style) for cell in cells)))
+
+
+def print_warning(kind: str, text: str, hint: str, *, err: bool = False) -> None:
+    """`kind` is one upper-case word; there may be no hint."""
+    click.echo(f"{click.style(kind, fg='yellow', bold=True)} {printable(text)}", err=err)
+    if hint:
+        click.echo(f"  {click.style('hint:', fg='cyan')} {printable(hint)}", err=err)

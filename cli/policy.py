@@ -10,7 +10,7 @@ from cli import questions, verify
 from cli import rules as wording
 from cli.apply import apply
 from cli.client import Places, Query, Service
-from cli.output import output_option, print_table, show
+from cli.output import output_option, print_table, print_warning, show
 from cli.sources import source_argument, wait_option, with_file
 
 COLUMNS = ("#", "SELECTS", "LABELS", "SAYS")
@@ -44,7 +44,13 @@ def _rows(rules: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
 def _tell(output: str | None, answer: Any, count: int, what: str) -> None:
     """`2 rules imported, revision 7`"""
     sentence = f"{count} {'rule' if count == 1 else 'rules'} {what}"
-    show(output, answer, lambda: click.echo(sentence))
+
+    def readable() -> None:
+        click.echo(sentence)
+        for each in answer.get("warnings", ()):
+            print_warning(**each, err=True)
+
+    show(output, answer, readable)
 
 
 @command.command("import")

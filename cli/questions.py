@@ -8,7 +8,7 @@ import click
 
 from cli import words
 from cli.client import Places, Query
-from cli.output import output_option, print_lines, print_table, printable, show
+from cli.output import output_option, print_lines, print_table, print_warning, printable, show
 from cli.sources import source_argument, with_file
 
 MOST = 20
@@ -129,6 +129,8 @@ def check(
     def readable() -> None:
         for line in draft.summary(answer):
             click.echo(printable(line))
+        for each in answer["warnings"]:
+            print_warning(**each)
         if answer["changes"]:
             click.echo()
             print_table(draft.COLUMNS, draft.rows(answer), empty="")

@@ -10,7 +10,7 @@ import click
 from cli import words
 from cli.advice import Trouble, troubles
 from cli.client import Places, Service
-from cli.output import output_option, print_facts, printable, show
+from cli.output import output_option, print_facts, print_warning, show
 from cli.words import Cell
 from model.errors import CiliateError
 
@@ -138,9 +138,7 @@ def print_troubles(found: Sequence[Trouble]) -> None:
         click.echo("Nothing needs attention.")
         return
     for trouble in found:
-        click.echo(f"{click.style(trouble.kind, fg='yellow', bold=True)} {printable(trouble.text)}")
-        if trouble.hint:
-            click.echo(f"  {click.style('hint:', fg='cyan')} {printable(trouble.hint)}")
+        print_warning(trouble.kind, trouble.text, trouble.hint)
 
 
 @click.command()

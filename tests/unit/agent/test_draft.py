@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from agent import policy_schema
+from agent import policy_schema, schema
+from agent.events import HostChanged
 from agent.room import Room
 from model.errors import Exhausted, InvalidInput
 from tests.unit.agent.node import Node, allow
@@ -143,3 +145,28 @@ def test_what_would_not_fit_is_refused() -> None:
     with pytest.raises(Exhausted):
         check(node, allow("web", "a", "b", "c"))
     node.stop()
+
+
+def test_audit_mode_is_told_with_the_draft(node: Node) -> None:
+    """What is newly denied would pass."""
+    assert check(node, allow("web", "other"))["warnings"] == []
+    web = node.state.endpoints["e0"]
+    node.realm.put_endpoint(replace(web, audit=True))
+    (warning,) = check(node, allow("web", "other"))["warnings"]
+    assert warning["kind"] == "AUDIT" and warning["text"].endswith("1 endpoints passes: 1")
+
+
+def test_what_a_denied_prefix_does_not_reach_is_told_by_drafts_and_by_answers_to_writers(node: Node) -> None:
+    bridge = replace(node.state.host, unmanaged=frozenset([ip_network("172.17.0.0/16")]))
+    node.loop.call(HostChanged(bridge))
+    rule = {"endpointSelector": {}, "egressDeny": [{"toCIDR": ["172.16.0.0/12"]}]}
+    told = check(node, rule)["warnings"]
+    assert [each["kind"] for each in told] == ["CIDR"]
+    body = json.dumps([rule]).encode()
+    for dry_run in (True, False):
+        named = node.rules.put_named("x", body, "application/json", wait=0.0, dry_run=dry_run)
+        assert named["warnings"] == told
+        assert schema.NamedPolicySchema().validate(named) == {}
+        plain = node.rules.put(body, "application/json", replace=(), wait=0.0, dry_run=dry_run)
+        assert plain["warnings"] == told
+        assert schema.PutPolicySchema().validate(plain) == {}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.events import HostChanged
 from model.errors import Exhausted
 from tests.unit.agent.node import Node, allow
 from tests.unit.cli.conftest import CannedAgent, Ciliate
@@ -97,6 +100,15 @@ def test_it_may_be_repeated(node: Node, agent: CannedAgent, ciliate: Ciliate, fo
     assert writes(agent) == [("PUT", "web")]
 
 
+def test_what_a_set_does_not_reach_is_told_beside_the_table(
+    node: Node, ciliate: Ciliate, folder: Path
+) -> None:
+    node.loop.call(HostChanged(replace(node.state.host, unmanaged=frozenset([ip_network("172.17.0.0/16")]))))
+    write(folder / "web.json", {"endpointSelector": {}, "egressDeny": [{"toCIDR": ["172.16.0.0/12"]}]})
+    ran = ciliate("policy", "apply", "-f", str(folder))
+    assert ran.status == 0 and ran.err.startswith("CIDR what is denied to 172.16.0.0/12 is not denied to")
+
+
 def test_prune_deletes_what_has_no_file_any_more_and_nothing_else(
     node: Node, agent: CannedAgent, ciliate: Ciliate, folder: Path
 ) -> None:
@@ -157,7 +169,7 @@ def test_what_fails_half_way_is_told_with_what_was_done(
 ) -> None:
     def full(query: Any, _body: Any) -> Any:
         if query["dry-run"] == ["true"]:
-            return {"policy": [], "revision": 0, "result": "created", "origin": ""}
+            return {"policy": [], "revision": 0, "result": "created", "origin": "", "warnings": []}
         raise Exhausted("no room", hint="less")
 
     agent.on("PUT", "/v1/policy/name/web", full)

@@ -48,6 +48,7 @@ ANSWER: dict[str, Any] = {
     "changes_total": 5,
     "pairs_denied": 12,
     "pairs_allowed": 1,
+    "warnings": [],
     "revision": 7,
 }
 
@@ -97,6 +98,13 @@ def test_nothing_changes(agent: CannedAgent, ciliate: Ciliate, draft: str) -> No
     assert ciliate("policy", "check", draft).out == (
         "1 rule in force, 2 with the draft\nnothing changes for the endpoints of this host\n"
     )
+
+
+def test_audit_mode_is_told_before_the_changes(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:
+    warning = {"kind": "AUDIT", "text": "audit mode: what policy denies passes", "hint": "end it"}
+    agent.on("POST", "/v1/policy/check", ANSWER | {"warnings": [warning]})
+    out = ciliate("policy", "check", draft).out
+    assert "\nAUDIT audit mode: what policy denies passes\n  hint: end it\n\nNEWLY" in out
 
 
 def test_json(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:

@@ -39,6 +39,15 @@ def test_import(agent: CannedAgent, ciliate: Ciliate, web: str) -> None:
     ]
 
 
+def test_what_a_rule_does_not_reach_is_told_beside_the_answer(
+    agent: CannedAgent, ciliate: Ciliate, web: str
+) -> None:
+    warning = {"kind": "CIDR", "text": "it is not denied", "hint": "deny more"}
+    agent.on("PUT", "/v1/policy", {"policy": [RULE], "warnings": [warning], "revision": 4})
+    for arguments in (("import", web), ("validate", web)):
+        assert ciliate("policy", *arguments).err == "CIDR it is not denied\n  hint: deny more\n"
+
+
 def test_a_refused_rule_is_named_by_file_and_field(agent: CannedAgent, ciliate: Ciliate, web: str) -> None:
     refusal = {
         "error": "70000 is no port",
