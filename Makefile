@@ -13,11 +13,12 @@ BENCHES = $(patsubst bench/%.py,bench-%,$(filter-out bench/_%,$(wildcard bench/*
 
 ##@ Use
 run: ## set up this host, start ciliate, say what to do next
-	@packaging/install.sh
+	@packaging/install.sh $(install_options)
 
 stop: ## stop the agent; policy stays in force
 	@packaging/stop.sh
 
+demo: install_options = --no-next
 demo: run ## five minutes with two clients and a policy; removes all it made
 	@packaging/demo.sh
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what ciliate needs, installs ciliate, starts it and waits until it is ready. Safe to repeat: what is there is
-# left alone. Root; Debian 12, Debian 13, Ubuntu 24.04. What it did is listed in /opt/ciliate/installed.txt, and
-# uninstall.sh undoes it.
+# left alone. With --no-next it does not say what to do next. Root; Debian 12, Debian 13, Ubuntu 24.04. What it did is
+# listed in /opt/ciliate/installed.txt, and uninstall.sh undoes it.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -135,6 +135,7 @@ headers
 program
 places
 agent
+if [ "${1:-}" = --no-next ]; then exit; fi
 cat <<'END'
 
 ciliate is ready. Next:
