@@ -17,7 +17,7 @@ import h11
 from model.errors import Unavailable
 from observe.names import Names, Question
 
-TIMEOUT = 0.5
+TIMEOUT = 2.0
 """Seconds for one answer. Longer than an event waits: a late answer serves the next event."""
 
 PAUSE = 1.0

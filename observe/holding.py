@@ -12,11 +12,14 @@ from model.flow import FlowEvent
 from observe.flow import Flow
 from observe.names import Names
 
+PATIENCE = 1.0
+"""Seconds. A busy machine takes a while to answer, and a flow without labels says little."""
+
 
 class Holding:
     """`impatient`: nothing waits, because nobody will answer (the agent is down)."""
 
-    def __init__(self, names: Names, *, patience: float = 0.15, capacity: int = 4096) -> None:
+    def __init__(self, names: Names, *, patience: float = PATIENCE, capacity: int = 4096) -> None:
         self._names = names
         self._patience = patience
         self._capacity = capacity

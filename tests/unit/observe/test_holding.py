@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model.flow import FlowEvent
-from observe.holding import Holding
+from observe.holding import PATIENCE, Holding
 from observe.names import Names
 
 
@@ -25,18 +25,18 @@ def test_an_event_waits_for_its_names(event: Callable[..., FlowEvent]) -> None:
     holding = Holding(names)
     holding.accept([(0, event())], now=0.0)
     assert holding.release(now=0.0) == []
-    assert holding.deadline == 0.15
+    assert holding.deadline == PATIENCE
 
     learn_everything(names, now=0.02)
     assert len(holding.release(now=0.02)) == 1
     assert holding.deadline is None
 
 
-def test_after_150_ms_it_goes_with_numbers_only(event: Callable[..., FlowEvent]) -> None:
+def test_after_that_it_goes_with_numbers_only(event: Callable[..., FlowEvent]) -> None:
     holding = Holding(Names())
     holding.accept([(0, event())], now=0.0)
-    assert holding.release(now=0.149) == []
-    (flow,) = holding.release(now=0.151)
+    assert holding.release(now=0.99 * PATIENCE) == []
+    (flow,) = holding.release(now=1.01 * PATIENCE)
     assert flow.source.identity == 1002 and flow.source.name == ""
 
 
