@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
+from agent.carried import refusal
 from model.flow import DropReason
 from tests.kernel.harness import HOST4, HOST6, OTHER, WORLD4, WORLD6, A, Action, B, Node
 from tests.kernel.packets import BROADCAST_MAC, GATEWAY_MAC, IPV4, IPV6, Payload, ethernet, ip, ipv4, tcp, udp
@@ -39,6 +42,8 @@ SENT = {
     "to no address": (A.ipv4, "0.0.0.0", MARTIAN),
     "to no IPv6 address": (A.ipv6, "::", MARTIAN),
     "to IPv4 in IPv6": (A.ipv6, f"::ffff:{B.ipv4}", MARTIAN),
+    "to nearly IPv4 in IPv6": (A.ipv6, "::1:0:1", DropReason.NONE),
+    "to a reserved address": (A.ipv4, "240.0.0.1", DropReason.NONE),
     "to a link-local address": (A.ipv6, "fe80::1", MARTIAN),
     "to the last link-local address": (A.ipv6, "febf:ffff::1", MARTIAN),
     "to a site-local address": (A.ipv6, "fec0::1", DropReason.NONE),
@@ -60,6 +65,15 @@ def test_addresses_of_what_is_sent(node: Node, source: str, destination: str, re
         assert outcome.event
         assert outcome.event.source_identity == A.identity, "events name the true sender"
         assert str(outcome.event.destination) == destination.removeprefix("::ffff:")
+
+
+def test_a_trace_refuses_the_same_destinations() -> None:
+    own = [
+        (destination, reason) for source, destination, reason in SENT.values() if source in (A.ipv4, A.ipv6)
+    ]
+    for destination, reason in own:
+        if destination not in (A.ipv4, A.ipv6):
+            assert refusal(ip_address(destination)) is reason, destination
 
 
 FRAMES = {
