@@ -12,6 +12,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -33,6 +34,9 @@ CHECKS = [
 
 EXPECTED = (200, 400, 404, 405, 409, 413, 501, 503, 507)
 """The statuses of errors that somebody has thought of."""
+
+METRICS = "/v1/metrics"
+"""The one answer that is no JSON."""
 
 LONGEST_WAIT = 0.05
 """Seconds; what is longer is asked for, but not waited for here."""
@@ -108,6 +112,8 @@ def test_it_is_as_it_says(api: Any, path: str, method: str) -> None:
         if answer.status_code >= 400:
             assert answer.json().keys() == {"error", "path", "hint"}
             assert answer.json()["error"]
+        elif path == METRICS:
+            assert list(text_string_to_metric_families(answer.text))
         else:
             json.loads(answer.content)
 
