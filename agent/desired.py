@@ -22,8 +22,11 @@ from agent.operations import (
 )
 from agent.state import State
 from datapath.tables import Datapath, DeviceClass, EndpointEntry, IpcacheEntry
+from model.identity import Reserved
 from model.network import IPNetwork
 from policy.mapstate import MapState, map_states
+
+_NOBODY = IpcacheEntry(int(Reserved.UNKNOWN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,24 @@ def realized(datapath: Datapath, slots: int) -> Desired:
 
 
 def diff(want: Desired, have: Desired) -> list[Operation]:
-    """Policies first, so that no address gets an identity before its verdicts are there; deletions last, so that a
-    policy goes only when nobody points to it any more. Any difference at all makes every flow be judged anew."""
+    """Every packet is judged as it was or as it will be, or is denied. Numbers may mean others than those in the
+    kernel, so whose entry changes is nobody until the policies are there (docs/decisions/0022); policies are emptied
+    last, when nobody points to them any more. Any difference at all makes every flow be judged anew."""
     operations: list[Operation] = []
+    puts = {prefix: entry for prefix, entry in want.addresses.items() if have.addresses.get(prefix) != entry}
+    gone = tuple(have.addresses.keys() - want.addresses.keys())
+    shut = {
+        prefix: _NOBODY
+        for prefix in (*puts, *gone)
+        if prefix not in have.addresses or have.addresses[prefix].identity != _NOBODY.identity
+    }
+    if shut:
+        operations.append(PutAddresses(shut))
+    operations.extend(
+        DeleteEndpoint(ifindex)
+        for ifindex, entry in have.endpoints.items()
+        if want.endpoints.get(ifindex) != entry
+    )
     agree: dict[tuple[int, int], bool] = {}
     """By the two objects: many slots share them."""
     policies: dict[int, MapState] = {}
@@ -89,15 +107,13 @@ def diff(want: Desired, have: Desired) -> list[Operation]:
         for ifindex, entry in want.endpoints.items()
         if have.endpoints.get(ifindex) != entry
     )
-    puts = {prefix: entry for prefix, entry in want.addresses.items() if have.addresses.get(prefix) != entry}
     if puts:
         operations.append(PutAddresses(puts))
     devices = {index: kind for index, kind in want.devices.items() if have.devices.get(index) != kind}
     if devices:
         operations.append(PutDevices(devices))
-    if gone := tuple(have.addresses.keys() - want.addresses.keys()):
+    if gone:
         operations.append(DeleteAddresses(gone))
-    operations.extend(DeleteEndpoint(ifindex) for ifindex in have.endpoints.keys() - want.endpoints.keys())
     if lost := tuple(have.devices.keys() - want.devices.keys()):
         operations.append(DeleteDevices(lost))
     empty: dict[int, MapState] = {

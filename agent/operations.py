@@ -1,5 +1,5 @@
 """What a step asks of the kernel, as data. Order matters: policy before the address that makes packets carry
-an identity, deletions last."""
+an identity, deletions last, and never an address in one step with its verdict (docs/decisions/0022)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The state as it was, rebuilt from records, and the kernel made to agree with it.
 
-Forwarding and policy went on while the agent was away. Nothing is taken from the kernel but one fact: which slot
-an identity had, because the entries there still point to it."""
+Forwarding and policy went on while the agent was away. Nothing is taken from the kernel but two facts: which slot
+an identity had, because the entries there still point to it, and which number a rule's prefix had, because whose number
+changes is denied until all is put right."""
 
 from __future__ import annotations
 
@@ -21,13 +22,15 @@ from agent.slots import Slots
 from agent.state import RESERVED, State
 from agent.step import begin, step
 from agent.stored_rules import Found, last_rules
-from datapath.tables import Datapath
+from datapath.tables import Datapath, IpcacheEntry
 from driver.hostfacts import HostFacts
+from identity.cidr import CidrIdentities, labels_of
+from identity.ipcache import Ipcache, Owner
 from model.endpoint import Endpoint, EndpointState
 from model.errors import CiliateError, Exhausted
-from model.identity import Reserved, is_cluster
+from model.identity import Reserved, is_cluster, is_local
 from model.labels import Labels
-from model.network import Network
+from model.network import IPNetwork, Network
 from policy.repository import Repository
 from policy.resolve import Enforcement
 from policy.selections import Selections
@@ -38,22 +41,31 @@ log = structlog.get_logger("restore")
 
 
 @dataclass(frozen=True, slots=True)
-class KnownSlots:
-    """`of`: identity -> slot, where the kernel is clear about it. `pointed`: every slot that any entry points to: none
-    of them may get another's policy before those entries are put right."""
+class Numbers:
+    """`slots`: identity -> slot, where the kernel is clear about it. `pointed`: every slot that any entry points to:
+    none of them may get another's policy before those entries are put right. `prefixes`: prefix -> identity."""
 
-    of: Mapping[int, int]
+    slots: Mapping[int, int]
     pointed: frozenset[int]
+    prefixes: Mapping[IPNetwork, int]
 
 
-def known_slots(datapath: Datapath) -> KnownSlots:
-    """Where two identities claim one slot, or one identity has two, none of it is believed."""
+def known_numbers(datapath: Datapath) -> Numbers:
+    """Where two identities claim one slot, or one identity has two, none of it is believed; nor where two prefixes have
+    one identity."""
     claims = {(entry.identity, entry.policy) for _, entry in datapath.endpoints.items() if entry.policy}
-    pointed = {entry.policy for _, entry in datapath.ipcache.items() if entry.policy}
+    addresses = dict(datapath.ipcache.items())
+    pointed = {entry.policy for entry in addresses.values() if entry.policy}
     pointed.update(slot for _, slot in claims)
     identities, slots = Counter(identity for identity, _ in claims), Counter(slot for _, slot in claims)
     clear = {identity: slot for identity, slot in claims if identities[identity] == slots[slot] == 1}
-    return KnownSlots(clear, frozenset(pointed))
+    prefixes = {prefix: entry.identity for prefix, entry in addresses.items() if is_local(entry.identity)}
+    uses = Counter(prefixes.values())
+    return Numbers(
+        clear,
+        frozenset(pointed),
+        {prefix: number for prefix, number in prefixes.items() if uses[number] == 1},
+    )
 
 
 def living_endpoints(
@@ -99,15 +111,22 @@ def restored_state(
     endpoints: Collection[Endpoint],
     repository: Repository,
     host: HostFacts,
-    slots: KnownSlots,
+    known: Numbers,
 ) -> State:
     """An endpoint that the state refuses is left out, and said so in the log."""
+    labels = {number: labels_of(prefix) for prefix, number in known.prefixes.items()}
+    addresses: Ipcache[IpcacheEntry] = Ipcache()
+    addresses, _ = addresses.put_many(
+        Owner.CIDR, {prefix: IpcacheEntry(number) for prefix, number in known.prefixes.items()}
+    )
     state = State(
         enforcement=Enforcement(settings.policy_enforcement),
         audit=settings.policy_audit,
-        selections=Selections(identities=Map(RESERVED)),
-        slots=Slots.without(slots.pointed),
-        remembered=Map(slots.of),
+        selections=Selections(identities=Map(RESERVED | labels)),
+        cidrs=CidrIdentities(Map(known.prefixes)),
+        ipcache=addresses,
+        slots=Slots.without(known.pointed),
+        remembered=Map(known.slots),
     )
     state = begin(state, (settings.pool, settings.pool6))
     state, _ = step(state, HostChanged(host))
@@ -119,7 +138,7 @@ def restored_state(
         except CiliateError as error:
             log.warning("a record is left out", reason=str(error))
     freed = state.slots
-    for slot in slots.pointed - {subject.slot for subject in state.subjects.values()}:
+    for slot in known.pointed - {subject.slot for subject in state.subjects.values()}:
         freed = freed.give_back(slot)
     return replace(state, slots=freed, remembered=Map())
 

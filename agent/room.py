@@ -29,14 +29,16 @@ class Room:
     def check(self, state: State, resolution: Resolution) -> None:
         """Raises Exhausted. What comes later, an identity or an endpoint, may still find a map full; it is refused
         then."""
-        for identity, entries in resolution.maps.items():
-            if len(entries) > self.policy:
-                labels = ", ".join(state.subjects[identity].labels.texts())
-                raise Exhausted(
-                    f"the rules make {len(entries)} entries for the endpoints with {labels}, "
-                    f"where a policy map holds {self.policy}",
-                    hint="name fewer peers, or wider prefixes and port ranges",
-                )
+        if resolution.before is not None:
+            self._check_policies(
+                state,
+                resolution.before,
+                "the rules of now, with the prefixes of the new ones,",
+                "delete the old rules first, or name fewer prefixes",
+            )
+        self._check_policies(
+            state, resolution, "the rules", "name fewer peers, or wider prefixes and port ranges"
+        )
         # New prefixes are put before old ones go: for a moment both are there.
         prefixes = {prefix for cidrs in (state.cidrs, resolution.cidrs) for prefix, _ in cidrs.items()}
         wanted = Counter(map(table_name, prefixes))
@@ -51,4 +53,14 @@ class Room:
                     f"the rules and those before them name {wanted[name]} prefixes of map {name}, "
                     f"where {most - others[name]} of {most} entries are free for them",
                     hint="name wider prefixes; or delete the old rules first, if they are many",
+                )
+
+    def _check_policies(self, state: State, resolution: Resolution, rules: str, hint: str) -> None:
+        for identity, entries in resolution.maps.items():
+            if len(entries) > self.policy:
+                labels = ", ".join(state.subjects[identity].labels.texts())
+                raise Exhausted(
+                    f"{rules} make {len(entries)} entries for the endpoints with {labels}, "
+                    f"where a policy map holds {self.policy}",
+                    hint=hint,
                 )

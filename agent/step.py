@@ -35,7 +35,7 @@ from agent.operations import (
     ReplacePolicies,
     SharePolicy,
 )
-from agent.resolution import Resolution
+from agent.resolution import Resolution, with_prefixes
 from agent.slots import LAST_SLOT
 from agent.state import RESERVED, State, Subject, mode_of
 from datapath.tables import DeviceClass, IpcacheEntry
@@ -335,8 +335,20 @@ def _by_policy(subjects: Iterable[Subject]) -> list[tuple[SubjectPolicy, tuple[i
 
 
 def _take_policy(state: State, event: PolicyResolved) -> Step:
-    """New rules for everybody. Endpoints that came or went since the snapshot are resolved here."""
-    found = event.resolution
+    """New rules for everybody. New prefixes get their identities under the rules of before, which judge them as before;
+    those of old lose theirs under the new ones, which judge them as they will be."""
+    found, before = event.resolution, event.resolution.before
+    operations: list[Operation] = []
+    if before is not None:
+        if before.repository is not state.repository or before.enforcement is not state.enforcement:
+            before = with_prefixes(state, found.cidrs)
+        state, operations = _enforce(state, before)
+    state, more = _enforce(state, found)
+    return state, [*operations, *more, BumpEpoch()]
+
+
+def _enforce(state: State, found: Resolution) -> Step:
+    """Endpoints that came or went since the snapshot are resolved here."""
     policies, selections, maps = _mended(state, found)
     subjects = state.subjects.update(
         {
@@ -349,19 +361,19 @@ def _take_policy(state: State, event: PolicyResolved) -> Step:
         }
     )
     operations: list[Operation] = []
-    same_prefixes = not found.removed and len(found.cidrs.numbers) == len(state.cidrs.numbers)
+    naming = _naming(maps, found.added) if found.added else set()
     replaced = {
-        subjects[identity].slot: maps[identity]
+        subject.slot: maps[identity]
         for identity, subject in state.subjects.items()
-        if not (same_prefixes and policies[identity] is subject.policy)
+        if policies[identity] is not subject.policy or id(maps[identity]) in naming
     }
     if replaced:
         operations.append(ReplacePolicies(replaced))
-    old, new = _cidr_entries(state), _cidr_entries(replace(state, cidrs=found.cidrs))
+    old, new = state.cidrs.numbers, found.cidrs.numbers
     ipcache, changes = state.ipcache.put_many(
-        Owner.CIDR, {prefix: entry for prefix, entry in new.items() if old.get(prefix) != entry}
+        Owner.CIDR, {prefix: IpcacheEntry(new[prefix]) for prefix in new if old.get(prefix) != new[prefix]}
     )
-    ipcache, more = ipcache.remove_many(Owner.CIDR, old.keys() - new.keys())
+    ipcache, more = ipcache.remove_many(Owner.CIDR, [prefix for prefix in old if prefix not in new])
     operations.extend(part for part in _address_operations(changes.then(more)) if part != BumpEpoch())
     if found.removed:
         shown = {subject.slot: maps[identity] for identity, subject in subjects.items()}
@@ -369,19 +381,25 @@ def _take_policy(state: State, event: PolicyResolved) -> Step:
             keys = tuple(key for key in shown[slots[0]] if key.identity in found.removed)
             if keys:
                 operations.append(EditPolicies(slots, {}, keys))
-    operations.append(BumpEpoch())
+    selections = selections.without_identities(found.removed) if found.removed else selections
     return (
         replace(
             state,
             enforcement=found.enforcement,
             repository=found.repository,
             cidrs=found.cidrs,
-            selections=selections.without_identities(found.removed),
+            selections=selections,
             subjects=subjects,
             ipcache=ipcache,
         ),
         operations,
     )
+
+
+def _naming(maps: Mapping[int, MapState], added: Mapping[int, Labels]) -> set[int]:
+    """The maps, by their id, that say something about any of these identities."""
+    distinct = {id(entries): entries for entries in maps.values()}
+    return {number for number, entries in distinct.items() if any(key.identity in added for key in entries)}
 
 
 def _mended(
@@ -416,7 +434,3 @@ def _mended(
             maps[identity] = mended[id(policy)]
         policies[identity] = policy
     return policies, selections, maps
-
-
-def _cidr_entries(state: State) -> dict[IPNetwork, IpcacheEntry]:
-    return {prefix: IpcacheEntry(number) for prefix, number in state.cidrs.items()}

@@ -26,7 +26,7 @@ from agent.loading import Loading, finish_loader
 from agent.loop import Loop
 from agent.operations import realize
 from agent.realm import AgentRealm
-from agent.restore import known_slots, living_endpoints, repair, restore, restored_state
+from agent.restore import known_numbers, living_endpoints, repair, restore, restored_state
 from agent.rules import Rules
 from agent.serving import READERS, ROOT
 from agent.settings import Settings
@@ -86,12 +86,12 @@ def build(settings: Settings, loading: Loading) -> System:
     datapath = KernelDatapath(settings.bpf_root)
     programs = ContainerPrograms.open(settings.bpf_root)
     watch = policies.watch()
-    slots, known = known_slots(datapath), records.networks()
+    numbers, known = known_numbers(datapath), records.networks()
     enforced = with_kept(settings, records.settings())
     endpoints = living_endpoints(records, known, links.present(), identities.allocate)
     state, found = restore(
         datapath,
-        lambda rules: restored_state(enforced, known.values(), endpoints, rules, view.facts, slots),
+        lambda rules: restored_state(enforced, known.values(), endpoints, rules, view.facts, numbers),
         find_rules(watch, last_policies),
         last_policies,
     )

@@ -66,10 +66,14 @@ def map_state(policy: SubjectPolicy, select: Select) -> dict[PolicyKey, PolicyEn
 
 
 def map_states(
-    policies: Mapping[K, SubjectPolicy], select: Select, pause: Callable[[], None] = lambda: None
+    policies: Mapping[K, SubjectPolicy],
+    select: Select,
+    pause: Callable[[], None] = lambda: None,
+    made: Mapping[int, MapState] | None = None,
 ) -> dict[K, MapState]:
-    """By the keys given; where they share a policy, one map serves all. `pause` is called between maps."""
-    known: dict[int, MapState] = {}
+    """By the keys given; where they share a policy, one map serves all. `pause` is called between maps. `made`: maps
+    that are there already, by the id of their policy."""
+    known = dict(made or {})
     for policy in policies.values():
         if id(policy) not in known:
             known[id(policy)] = map_state(policy, select)

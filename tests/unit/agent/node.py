@@ -15,7 +15,7 @@ from agent.live import LiveSettings, with_kept
 from agent.loop import Loop
 from agent.operations import realize
 from agent.realm import AgentRealm
-from agent.restore import known_slots, living_endpoints, repair, restore, restored_state
+from agent.restore import known_numbers, living_endpoints, repair, restore, restored_state
 from agent.room import Room
 from agent.rules import Rules
 from agent.settings import from_environment
@@ -82,7 +82,7 @@ class Node:
         self.identities = IdentityAllocator(self.cluster, KEYS, "one")
         self.policies, self.last = PolicyStore(self.cluster, KEYS), PolicyStore(self.local, KEYS)
         watch = self.policies.watch()
-        slots, networks = known_slots(self.datapath), self.records.networks()
+        numbers, networks = known_numbers(self.datapath), self.records.networks()
         endpoints = living_endpoints(self.records, networks, self.links, self.identities.allocate)
         state, self.found = restore(
             self.datapath,
@@ -92,7 +92,7 @@ class Node:
                 endpoints,
                 rules,
                 HostFacts(),
-                slots,
+                numbers,
             ),
             find_rules(watch, self.last),
             self.last,
