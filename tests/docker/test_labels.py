@@ -63,6 +63,7 @@ def test_no_packet_leaves_under_a_wrong_identity_and_none_is_lost(any_host: Host
             some = numbers[batch : batch + 20]
             list(pool.map(lambda number: sprint(host, number, target), some))
             list(pool.map(lambda number: sent(host, number), some))
+            host.until(lambda batch=set(some): batch <= speaking(host), "each was seen sending")
             host.docker("rm", "-f", *(f"sprinter{number}" for number in some))
 
     on_the_wire: dict[int, int] = defaultdict(int)
@@ -83,6 +84,11 @@ def test_no_packet_leaves_under_a_wrong_identity_and_none_is_lost(any_host: Host
         not in flow["source"]["labels"]
     ]
     assert not wrong
+
+
+def speaking(host: Host) -> set[int]:
+    """The sprinters of which the datapath has told a packet."""
+    return {flow["source"]["port"] for flow in host.flows("last=10000")}
 
 
 def sent(host: Host, number: int) -> None:
