@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from agent.room import Room
@@ -17,16 +15,6 @@ from tests.unit.agent.node import Node, allow
 MODE, AUDIT = "CILIATE_POLICY_ENFORCEMENT", "CILIATE_POLICY_AUDIT"
 
 OPEN = {PolicyKey(direction): PolicyEntry() for direction in Direction}
-
-
-@pytest.fixture
-def node() -> Iterator[Node]:
-    node = Node().start()
-    node.network()
-    node.join(0, "web")
-    node.join(1, "client")
-    yield node
-    node.stop()
 
 
 def entries(node: Node, endpoint: str = "e0") -> dict[PolicyKey, PolicyEntry] | None:

@@ -21,16 +21,6 @@ from store.policies import UNNAMED
 from tests.unit.agent.node import KEYS, Node, allow, until
 
 
-@pytest.fixture
-def node() -> Iterator[Node]:
-    node = Node().start()
-    node.network()
-    node.join(0, "web")
-    node.join(1, "client")
-    yield node
-    node.stop()
-
-
 def admits(node: Node, role: str) -> bool:
     """Has the map of web (e0) an entry for client (e1)?"""
     web, other = node.state.endpoints["e0"], node.state.endpoints["e1"]
