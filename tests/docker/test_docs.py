@@ -29,6 +29,7 @@ ELSEWHERE = {
     "ciliate cleanup": "tests/docker/test_cleanup.py",
     "ciliate cleanup --force": "tests/docker/test_cleanup.py",
     "make prebuilt": "tests/kernel/datapath/test_loader.py",
+    "make test": ".ci/run",
 }
 """What sets up or takes away the machine itself, or takes a minute."""
 
