@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from agent.views import View
 from model.flow import Direction
-from model.network import IPNetwork
+from model.network import IPNetwork, overlap
 from policy.rule import Element, Rule
 from policy.selector import CidrSelector, Entity, EntitySelector, Selector, covers
 
@@ -51,7 +51,7 @@ def _is_unmanaged(peer: Selector) -> bool:
 def _seems_to_select(peer: CidrSelector, prefix: IPNetwork) -> bool:
     if any(covers(hole, prefix) for hole in peer.excepts):
         return False
-    return covers(peer.cidr, prefix) or covers(prefix, peer.cidr)
+    return overlap(peer.cidr, prefix)
 
 
 def _warning(direction: Direction, prefixes: Collection[IPNetwork], missed: Collection[IPNetwork]) -> View:

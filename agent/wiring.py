@@ -57,8 +57,7 @@ from identity.labels import LabelFilter
 from ipam_driver import api as ipam_api
 from ipam_driver.claims import Claims, ClusterPool
 from ipam_driver.ipam import Ipam
-from ipam_driver.subnets import overlap
-from model.network import IPNetwork
+from model.network import IPNetwork, overlap
 from store.identities import IdentityAllocator
 from store.keys import Keys
 from store.local import LocalStore

@@ -33,7 +33,7 @@ from driver.schema import EndpointRequest, NetworkRequest
 from model.endpoint import Endpoint, EndpointState
 from model.errors import CiliateError, Conflict, Exhausted, InvalidInput, NotFound, Unsupported
 from model.labels import Labels
-from model.network import FLAT, IPAddress, IPNetwork, Network
+from model.network import FLAT, IPAddress, Network, overlap
 
 log = structlog.get_logger("driver")
 
@@ -466,7 +466,7 @@ def _check_overlap(request: NetworkRequest, known: Iterable[Network]) -> None:
             continue
         for theirs in network.subnets:
             for ours in request.subnets:
-                if _overlap(ours.pool, theirs.pool):
+                if overlap(ours.pool, theirs.pool):
                     raise Conflict(
                         f"{ours.pool} overlaps {theirs.pool} of network {network.name or network.docker_id[:12]}",
                         path="--subnet",
@@ -487,10 +487,6 @@ def _check_enforcement(
                 path="ciliate.enforcement",
                 hint="give both the same",
             )
-
-
-def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
-    return one.version == other.version and (one.network_address in other or other.network_address in one)
 
 
 def _quietly(action: Callable[[], None]) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from ipam_driver.subnets import overlap
 from model.errors import Conflict, Exhausted, Unavailable
-from model.network import IPNetwork
+from model.network import IPNetwork, overlap
 from store.keys import HOLDER, MARK, Keys
 from store.kv import Delete, KeyValueStore, Op, Set
 

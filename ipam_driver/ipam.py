@@ -15,9 +15,9 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from ipam_driver.claims import Claims, Refuse
 from ipam_driver.host_pool import HostPool, PoolStatus, unknown
-from ipam_driver.subnets import must_be_fit, overlap
+from ipam_driver.subnets import must_be_fit
 from model.errors import Conflict
-from model.network import IPAddress, IPNetwork
+from model.network import IPAddress, IPNetwork, overlap
 from store.local import AddressRecord, LocalStore, PoolRecord
 
 GRACE_SECONDS = 60.0

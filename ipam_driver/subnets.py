@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 from ipam_driver.pool import usable
 from model.errors import InvalidInput
-from model.network import IPNetwork
+from model.network import IPNetwork, overlap
 
 _NEVER: dict[IPNetwork, str] = {
     ip_network("0.0.0.0/8"): "addresses of this host",
@@ -40,10 +40,6 @@ def must_be_fit(pool: IPNetwork, range: IPNetwork | None) -> None:
     start = int(range.network_address) - int(pool.network_address)
     if max(first, start) >= min(stop, start + range.num_addresses):
         raise InvalidInput(f"{range} holds no usable address of {pool}", path="--ip-range")
-
-
-def overlap(one: IPNetwork, other: IPNetwork) -> bool:
-    return one.version == other.version and one.overlaps(other)
 
 
 _PRIVATE = "give one of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or fd00::/8"

@@ -17,6 +17,11 @@ FIRST_NUMBER = 2
 """The first number of a separate network; 0 means "in no network" (host, world)."""
 
 
+def overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    """Whether they have an address in common. Prefixes of different families never have."""
+    return one.version == other.version and one.overlaps(other)
+
+
 @dataclass(frozen=True, slots=True)
 class Subnet:
     pool: IPNetwork

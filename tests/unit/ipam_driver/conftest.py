@@ -10,8 +10,7 @@ import pytest
 
 from ipam_driver.claims import Claims, ClusterPool
 from ipam_driver.ipam import Ipam
-from ipam_driver.subnets import overlap
-from model.network import IPNetwork
+from model.network import IPNetwork, overlap
 from store.keys import Keys
 from store.kv import KeyValueStore
 from store.local import LocalStore
