@@ -177,7 +177,7 @@ class Supervisor:
         return max(min(waiting), 0.0) if waiting else None
 
     def _why_no_worker(self) -> str:
-        """ "" while there is one, or it may yet come up at the first attempt."""
+        """The answer to whoever asks now; empty while a worker runs."""
         if self.children[0].process is not None:
             return ""
         try:
