@@ -11,7 +11,7 @@ Names of DNS are not resolved here: who asks does that."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
@@ -24,6 +24,7 @@ from model.errors import CiliateError, Conflict, InvalidInput, NotFound
 from model.identity import CLUSTER_LAST, Reserved, is_cluster
 from model.labels import MADE_BY_CILIATE, SOURCES, Label, Labels
 from model.network import IPAddress, Network
+from policy.selector import LabelSelector, Selector
 from policy.separation import End
 
 NEW = CLUSTER_LAST + 1
@@ -132,9 +133,27 @@ def _find(state: State, text: str) -> Sequence[Party]:
 def _party(state: State, given: str, endpoint: Endpoint) -> Party:
     network = state.networks.get(endpoint.network_id)
     name = endpoint.container_name or f"endpoint {endpoint.id}"
-    note = "" if endpoint.ifindex else "it does not run: this is as it would be without labels"
+    note = (
+        _of_image_only(state, endpoint)
+        if endpoint.ifindex
+        else "it does not run: this is as it would be without labels"
+    )
     labels = RESERVED.get(endpoint.identity, endpoint.labels)
     return Party(given, name, endpoint.identity, labels, endpoint, network, note)
+
+
+def _of_image_only(state: State, endpoint: Endpoint) -> str:
+    """Whoever reads that a label is missing may see it on the container all the same."""
+    said = [label for label in endpoint.info_labels if label.source == "image"]
+    asked = {key for selector in (state.selections.chosen if said else ()) for key in _keys(selector)}
+    texts = [f"{label.key}={label.value}" for label in said if label.key in asked]
+    if not texts:
+        return ""
+    return f"{', '.join(texts)} is its image's word, which no rule believes: give the container that label"
+
+
+def _keys(selector: Selector) -> Iterable[str]:
+    return (one.key for one in selector.requirements) if isinstance(selector, LabelSelector) else ()
 
 
 def _by_identity(state: State, given: str, value: str) -> Party:

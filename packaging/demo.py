@@ -130,11 +130,11 @@ def tell() -> None:
     say("2. A network. Its driver is ciliate; so is the one that gives addresses.")
     run("docker", "network", "create", "-d", "ciliate", "--ipam-driver", "ciliate", NAME)
 
-    say("3. A web server and two clients. They differ in one label.")
+    say("3. A web server and two clients. They differ in the value of one label.")
     start = ("docker", "run", "-d", "--stop-signal", "KILL", "--network", NAME)
     run(*start, "--name", WEB, "--label", f"app={WEB}", NAME, "httpd", "-f", "-p", "80", "-h", "/www")
     run(*start, "--name", GOOD, "--label", "role=ok", NAME, "sleep", "3600")
-    run(*start, "--name", BAD, NAME, "sleep", "3600")
+    run(*start, "--name", BAD, "--label", "role=guest", NAME, "sleep", "3600")
     run("ciliate", "endpoint", "list")
 
     say("4. Without a policy, both are answered.")

@@ -135,7 +135,8 @@ def test_make_demo_plays_the_story_and_removes_all_it_made(machine: Machine) -> 
     assert "hello from web" in said
     assert "the agent is ready" in said and "Next:" not in said
     drop = next(line for line in said.splitlines() if "monitor: " in line)
-    assert "ciliate-demo-bad" in drop and "app=ciliate-demo-web" in drop and "Policy denied" in drop
+    assert "ciliate-demo-bad" in drop and "[role=guest]" in drop
+    assert "ciliate-demo-web" in drop and "[app=ciliate-demo-web]" in drop and "Policy denied" in drop
     assert [machine.run(*command.split()).out for command in shown] == before
 
 

@@ -11,7 +11,8 @@ from agent.parties import NEW, find_pair
 from agent.state import State
 from model.errors import CiliateError, Conflict, InvalidInput, NotFound
 from model.identity import LOCAL_FIRST, Reserved
-from tests.unit.agent.node import Node
+from model.labels import Labels
+from tests.unit.agent.node import Node, allow
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,20 @@ def test_what_means_nobody_is_refused_with_the_parameter(
     with pytest.raises(error) as caught:
         find_pair(state, "host", text)
     assert caught.value.path == "dst"
+
+
+def test_a_label_of_the_image_alone_is_told_where_rules_ask_for_it() -> None:
+    """Whoever reads "has no role" sees role=ok in docker inspect."""
+    node = Node().start()
+    try:
+        node.network(0)
+        node.join(0, "web")
+        node.put(allow("web", "ok"))
+        image = Labels.parse(["image:role=ok", "image:maintainer=me"], default_source="image")
+        node.realm.put_endpoint(replace(node.realm.endpoints()["e0"], info_labels=image))
+        party, _ = find_pair(node.state, "1", "host")
+        assert party.note.startswith("role=ok is its image's word")
+        node.realm.put_endpoint(replace(node.realm.endpoints()["e0"], info_labels=Labels()))
+        assert find_pair(node.state, "1", "host")[0].note == ""
+    finally:
+        node.stop()
