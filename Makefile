@@ -23,7 +23,7 @@ demo: run ## five minutes with two clients and a policy; removes all it made
 	@packaging/demo.sh
 
 ##@ Work
-test: test-unit test-kernel test-docker ## all layers of tests
+test: test-unit test-kernel test-docker test-cluster ## all layers of tests
 
 test-unit: .venv/ready ## pure code and the repository itself: no root, seconds
 	$(pytest) tests/unit tests/repo $(PYTEST)
@@ -33,6 +33,9 @@ test-kernel: .venv/ready ## programs, maps and links in network namespaces; root
 
 test-docker: .venv/ready ## real Docker engines, each in namespaces of its own; root
 	$(pytest) tests/docker $(PYTEST)
+
+test-cluster: .venv/ready ## three Docker hosts and what is between them; root
+	$(pytest) tests/cluster $(PYTEST)
 
 verify-long: .venv/ready ## a million random packets: do rules and kernel agree? root, some minutes
 	$(venv)/python -m tests.verify_long $(VERIFY)
@@ -77,4 +80,4 @@ help:
 	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@for bench in $(sort $(BENCHES)); do printf '  make %s\n' $$bench; done
 
-.PHONY: run stop demo test test-unit test-kernel test-docker verify-long lint format docs bench $(BENCHES) prebuilt clean help
+.PHONY: run stop demo test test-unit test-kernel test-docker test-cluster verify-long lint format docs bench $(BENCHES) prebuilt clean help

@@ -6,28 +6,16 @@ or need settings of their own make a host of their own with `fresh_host`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.conftest import require
-from tests.docker.harness.engines import SUITES, CannotFetch, Engine, fetch
+from tests.docker.harness.engines import SUITES
 from tests.docker.harness.host import Host
+from tests.docker.harness.lending import NEWEST, engine, left_behind, pytest_runtest_makereport, watch
 
-NEWEST = list(SUITES)[-1]
-
-HOSTS = pytest.StashKey[list[Host]]()
-
-
-def engine(version: str) -> Engine:
-    require(os.geteuid() == 0, "engines need root")
-    try:
-        return fetch(version)
-    except CannotFetch as error:
-        require(False, str(error))
-        raise
+__all__ = ["pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +60,7 @@ def fresh_host(request: pytest.FixtureRequest) -> Iterator[Callable[..., Host]]:
     def make(version: str = NEWEST, **options: Any) -> Host:
         host = Host(engine(version), **options)
         made.append(host)
-        _watch(request, host)
+        watch(request, host)
         host.engine.start()
         host.load_images()
         return host
@@ -85,31 +73,9 @@ def fresh_host(request: pytest.FixtureRequest) -> Iterator[Callable[..., Host]]:
 
 
 def _lend(request: pytest.FixtureRequest, host: Host) -> Iterator[Host]:
-    _watch(request, host)
+    watch(request, host)
     before = host.traces()
     yield host
     host.empty()
-    after = host.traces()
-    # What the agent keeps as long as it runs: forwarding, and links in stock for the next containers.
-    left = [
-        line
-        for what in after.keys() - {"sysctls"}
-        for line in set(after[what]) - set(before[what])
-        if "spare" not in line
-    ]
-    assert not left, "left on the host"
+    assert not left_behind(host, before), "left on the host"
     assert host.api("GET", "/v1/endpoint") == []
-
-
-def _watch(request: pytest.FixtureRequest, host: Host) -> None:
-    request.node.stash.setdefault(HOSTS, []).append(host)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """The hosts' logs are shown with a failure, while they still live."""
-    report = yield
-    if report.failed:
-        for host in item.stash.get(HOSTS, []):
-            report.sections.append((f"host {host.sandbox.name}, engine {host.version}", host.logs()))
-    return report

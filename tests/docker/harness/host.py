@@ -31,13 +31,20 @@ _OTHERS = re.compile(r"proto kernel|docker0")
 
 
 class Host:
-    def __init__(self, engine: Engine, *, engine_options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        engine_options: Sequence[str] = (),
+        join: Callable[[Sandbox], World] = World.beyond,
+    ) -> None:
+        """`join` gives it its uplink."""
         for directory in COMPILED.values():
             directory.mkdir(parents=True, exist_ok=True)
         self.sandbox = Sandbox(COMPILED)
         try:
             self.sandbox.make_room_for_an_engine()
-            self.world = World.beyond(self.sandbox)
+            self.world = join(self.sandbox)
             self.engine = EngineProcess(self.sandbox, engine, engine_options)
             self.agent = AgentProcess(self.sandbox)
         except BaseException:

@@ -121,6 +121,14 @@ class Sandbox:
         command = self.command(*map(str, arguments), cwd=cwd, env=env)
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGKILL for what `start` gave: the process inside, not nsenter, which only waits for it."""
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        for pid in children.read_text().split() if process.poll() is None else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        process.wait(10)
+
     def path(self, inside: str | Path) -> Path:
         """Where a file of the sandbox is reached from here."""
         return self.root / str(inside).lstrip("/")

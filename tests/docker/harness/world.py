@@ -40,9 +40,11 @@ ip -6 route add default via {ROUTER6}
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Commands run in the world's network namespace, which lives and dies with the host's sandbox."""
+    """Commands run behind `enter`: in a network namespace of its own, which lives and dies with the host's sandbox, or
+    in a sandbox that several hosts share."""
 
     sandbox: Sandbox
+    enter: tuple[str, ...] = ("ip", "netns", "exec", "world")
 
     @classmethod
     def beyond(cls, sandbox: Sandbox) -> World:
@@ -51,13 +53,11 @@ class World:
             lambda: sandbox.run("ip", "-br", "link", "show", "eth0").out.split()[1] == "UP",
             "the uplink is up",
         )
-        # Nobody serves names here: a look-up fails at once instead of after a time-out.
-        sandbox.path("/etc/resolv.conf").unlink(missing_ok=True)
-        sandbox.path("/etc/resolv.conf").write_text(f"nameserver {ROUTER4}\n")
+        ask_router_for_names(sandbox)
         return cls(sandbox)
 
     def run(self, *arguments: str, **options: Any) -> Result:
-        return self.sandbox.run("ip", "netns", "exec", "world", *arguments, **options)
+        return self.sandbox.run(*self.enter, *arguments, **options)
 
     def curl(self, url: str, *arguments: str, check: bool = True, timeout: float = 5.0) -> Result:
         """Never through a proxy."""
@@ -65,18 +65,23 @@ class World:
 
     def ask(self, protocol: str, address: str, port: int, *, seconds: float = 2.0) -> str:
         """What a server of `tests.docker.harness.speaker` there answers; "" for nothing."""
-        return ask(self.sandbox, ("ip", "netns", "exec", "world"), protocol, address, port, seconds)
+        return ask(self.sandbox, self.enter, protocol, address, port, seconds)
 
     @contextmanager
     def serving(self, port: int = 7) -> Iterator[None]:
         """A server of `speaker` on every address of the world."""
-        server = self.sandbox.start(*("ip", "netns", "exec", "world", "python3", SPEAKER, "serve", str(port)))
+        server = self.sandbox.start(*self.enter, "python3", SPEAKER, "serve", str(port))
         try:
             wait_until(lambda: self.ask("tcp", "127.0.0.1", port), f"a server on port {port} of the world")
             yield
         finally:
-            server.terminate()
-            server.wait()
+            self.sandbox.end(server)
+
+
+def ask_router_for_names(sandbox: Sandbox) -> None:
+    """Nobody serves names there: a look-up fails at once instead of after a time-out."""
+    sandbox.path("/etc/resolv.conf").unlink(missing_ok=True)
+    sandbox.path("/etc/resolv.conf").write_text(f"nameserver {ROUTER4}\n")
 
 
 def ask(

@@ -1,0 +1,48 @@
+"""A Docker host of the bed: known by its letter, on the underlay instead of alone with a world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.cluster.harness.underlay import Underlay, address4, address6
+from tests.docker.harness.engines import Engine
+from tests.docker.harness.host import Host
+from tests.docker.harness.world import SPEAKER
+
+
+class Node(Host):
+    def __init__(self, number: int, engine: Engine, underlay: Underlay) -> None:
+        super().__init__(engine, join=lambda sandbox: underlay.join(number, sandbox))
+        self.number = number
+        self.name = chr(ord("a") + number - 1)
+        """As the other nodes know it, too."""
+        self.ip = address4(number)
+        self.ip6 = address6(number)
+        self.run("hostname", self.name)
+
+    def ready(self) -> None:
+        """Engine and images; no agent yet."""
+        self.engine.start()
+        self.load_images()
+
+    def start_agent(self, settings: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
+        self.agent.start(settings, wait=wait)
+
+    @contextmanager
+    def answering(self, *ports: int) -> Iterator[None]:
+        """A server of `speaker` on every address of the host, on port 7 if none is named."""
+        places = ports or (7,)
+        server = self.sandbox.start("python3", SPEAKER, "serve", *map(str, places))
+
+        def answers() -> bool:
+            return all(self.ask_from_host("tcp", "127.0.0.1", port) for port in places)
+
+        try:
+            self.until(answers, f"ports {places} answer")
+            yield
+        finally:
+            self.sandbox.end(server)
+
+    def __repr__(self) -> str:
+        return f"node {self.name}"
