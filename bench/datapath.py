@@ -1,213 +1,218 @@
-"""ns per packet of the program at a container's interface, beside a plain one that does the same
-(bench/peer): an established flow, a new flow, a packet that policy denies. Both by BPF_PROG_TEST_RUN, in turns;
-what running a program costs by itself is taken off.
-
-The container's MAC address is the gateway's: the packet that a run leaves is the next run's packet, and must
-still be one that the container may send.
+"""ns per packet of the program at a container's interface, beside a plain one that does the same (bench/peer)
+and, where it lies beside this repository, the reference program: an established flow, a new flow, a packet that
+policy denies. And an established flow with and without rules. All by BPF_PROG_TEST_RUN, in turns; what running
+a program costs by itself is taken off.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from functools import partial
+from ipaddress import IPv4Network, ip_network
 from itertools import count
 from pathlib import Path
 
+from bench._peers import REFERENCE, plain, reference
 from bench._report import DIRECTORY, Result, write
-from datapath import syscall
-from datapath.attributes import NO_PREALLOC, MapType, ProgramType
-from datapath.compile import SOURCES
-from datapath.features import probe
-from datapath.headers import find_headers
+from bench._scene import (
+    ACK,
+    CLOSED_PORT,
+    LOOPBACK,
+    MAC,
+    OPEN_PORT,
+    OTHERS,
+    OWN,
+    OWN_IDENTITY,
+    RULES,
+    SYN,
+    TARGET,
+    TARGET_IDENTITY,
+    TARGET_INTERFACE,
+    TCP,
+    Subject,
+    packet,
+)
 from datapath.kernel import KernelDatapath
-from datapath.loader import compile_with_bcc
-from datapath.pins import mount_bpffs, open_program, unmount
+from datapath.pins import maps_directory, mount_bpffs, open_program, unmount
+from datapath.ringbuf import RingBuffer
 from datapath.tables import EndpointEntry, IpcacheEntry
 from model.flow import Direction
 from policy.mapstate import PolicyEntry, PolicyKey
 
-ROUNDS = 9
+ROUNDS = 15
 REPEAT = 200_000
-"""Runs in one measurement of a packet that can be sent again."""
+"""Runs in one measurement of a packet that makes no event."""
+EVENTS = 5000
+"""Runs in one measurement of a packet that makes one each: all fit into the ring."""
 NEW_FLOWS = 1000
-"""Measurements, of one run each, of a packet that cannot."""
+"""Measurements, of one run each, of a packet that cannot be sent again."""
 
-LOOPBACK = 1
-"""TEST_RUN's packets come from this interface."""
-MAC = "02:63:69:6c:00:01"
-OWN, TARGET = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")
-OTHERS = 10_000
-"""Addresses of other containers, so that tables are not empty."""
-RULES = 1000
-"""Entries of other peers in the target's policy."""
-
-TCP, SYN, ACK = 6, 2, 16
-OPEN_PORT, CLOSED_PORT = 80, 81
-
-
-def packet(source_port: int, destination_port: int, flags: int) -> bytes:
-    mac = bytes.fromhex(MAC.replace(":", ""))
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 50, 1, 0, 64, TCP, 0, OWN.packed, TARGET.packed)
-    tcp = struct.pack("!HHIIBBHHH", source_port, destination_port, 1, 1, 0x50, flags, 1000, 0, 0)
-    return mac + mac + b"\x08\x00" + ip + tcp + bytes(10)
+REDIRECTED, DROPPED = 7, 2
+NOTHING = "nothing"
 
 
 @contextmanager
-def ours(directory: Path) -> Iterator[int]:
+def ours(directory: Path) -> Iterator[tuple[Subject, KernelDatapath]]:
     """Our program over tables that hold what a busy node holds."""
     root = directory / "bpf"
     mount_bpffs(root)
     try:
-        loader = [
-            sys.executable,
-            "-m",
-            "datapath.loader",
-            "--root",
-            root,
-            "--cache",
-            DIRECTORY.parent / "bpf",
-        ]
+        loader = [sys.executable, "-m", "datapath.loader", "--root", root]
+        loader += ["--cache", DIRECTORY.parent / "bpf"]
         subprocess.run(loader, check=True, stdout=subprocess.DEVNULL)
+        ring = RingBuffer(maps_directory(root) / "events")
+        program = open_program(root, "from_container")
         with KernelDatapath(root) as datapath:
             fill(datapath)
-        program = open_program(root, "from_container")
-        yield program
+            yield Subject(program, ring), datapath
         os.close(program)
+        ring.close()
     finally:
         unmount(root)
 
 
 def fill(datapath: KernelDatapath) -> None:
-    own = EndpointEntry(300, 2, 1, 0, OWN, None, 1, MAC)
-    datapath.endpoints.put(LOOPBACK, own)
-    others = {
-        IPv4Network((int(IPv4Address("10.99.0.0")) + number, 32)): IpcacheEntry(1000 + number, 2)
-        for number in range(OTHERS)
-    }
+    datapath.endpoints.put(LOOPBACK, EndpointEntry(OWN_IDENTITY, 2, 1, 0, OWN, None, 1, MAC))
+    others = {IPv4Network(address): IpcacheEntry(1000 + number, 2) for number, address in enumerate(OTHERS)}
     datapath.ipcache.put_many(others)
     datapath.ipcache.put(ip_network("10.0.0.0/8"), IpcacheEntry(0))
-    datapath.ipcache.put(IPv4Network(TARGET), IpcacheEntry(301, 2, 5, 2, id=2, mac=MAC))
+    target = IpcacheEntry(TARGET_IDENTITY, 2, TARGET_INTERFACE, 2, id=2, mac=MAC)
+    datapath.ipcache.put(IPv4Network(TARGET), target)
     allowed = PolicyEntry()
-    closed = {PolicyKey(Direction.INGRESS, 5000 + number, TCP, 80, 16): allowed for number in range(RULES)}
     datapath.replace_policies(
         {
             1: {PolicyKey(Direction.EGRESS): allowed},
-            2: {**closed, PolicyKey(Direction.INGRESS, 300, TCP, OPEN_PORT, 16): allowed},
+            2: {
+                **about_others(Direction.INGRESS, RULES),
+                PolicyKey(Direction.INGRESS, OWN_IDENTITY, TCP, OPEN_PORT, 16): allowed,
+            },
         }
     )
 
 
-PERCPU_HASH = 5
-PEER_MAPS = {
-    "peer_endpoints": (MapType.HASH, 4, 24, 65536, NO_PREALLOC),
-    "peer_addresses": (MapType.LPM_TRIE, 8, 24, 262144, NO_PREALLOC),
-    "peer_flows": (MapType.LRU_HASH, 16, 32, 262144, 0),
-    "peer_policies": (MapType.HASH, 12, 8, 65536, NO_PREALLOC),
-    "peer_counters": (PERCPU_HASH, 8, 16, 1024, 0),
-    "peer_events": (MapType.RINGBUF, 0, 0, 1 << 20, 0),
-}
-"""Type, size of key and value, entries, flags."""
+def about_others(direction: Direction, rules: int) -> dict[PolicyKey, PolicyEntry]:
+    return {PolicyKey(direction, 5000 + number, TCP, OPEN_PORT, 16): PolicyEntry() for number in range(rules)}
 
 
-@contextmanager
-def theirs() -> Iterator[Mapping[str, int]]:
-    """The peer's programs over tables that hold the same."""
-    with ExitStack() as opened:
-        maps = {}
-        for name, (kind, key, value, size, flags) in PEER_MAPS.items():
-            maps[name] = syscall.create_map(kind, key, value, size, flags=flags, name=name)  # type: ignore[arg-type]
-            opened.callback(os.close, maps[name])
-        fill_peer(maps)
-        programs = {}
-        for name, code in compile_peer(maps).items():
-            programs[name] = syscall.load_program(ProgramType.SCHED_CLS, code, name=name)
-            opened.callback(os.close, programs[name])
-        yield programs
+def have_rules(datapath: KernelDatapath, rules: int) -> None:
+    """So many for each end, in force for whatever comes next; none: all is allowed."""
+    sides = {1: (Direction.EGRESS, TARGET_IDENTITY), 2: (Direction.INGRESS, OWN_IDENTITY)}
+    datapath.replace_policies(
+        {
+            slot: {
+                PolicyKey(direction, peer, TCP, OPEN_PORT, 16)
+                if rules
+                else PolicyKey(direction): PolicyEntry(),
+                **about_others(direction, rules),
+            }
+            for slot, (direction, peer) in sides.items()
+        }
+    )
+    datapath.bump_epoch()
 
 
-def compile_peer(maps: Mapping[str, int]) -> Mapping[str, bytes]:
-    # BCC is imported here, and in this process: a benchmark may be large.
-    flags = [f"-I{SOURCES}", *probe().flags(), *(f"-DMAP_FD_{name}={fd}" for name, fd in maps.items())]
-    return compile_with_bcc(find_headers(), Path(__file__).parent / "peer" / "peer.c", flags)
+Measure = Callable[[Subject], float]
+"""-> ns."""
 
 
-def fill_peer(maps: Mapping[str, int]) -> None:
-    mac = bytes.fromhex(MAC.replace(":", ""))
-    endpoint = struct.Struct("=III6s6s")
-    own, target = endpoint.pack(300, LOOPBACK, 1, mac, mac), endpoint.pack(301, 5, 2, mac, mac)
-    syscall.update(maps["peer_endpoints"], struct.pack("=I", LOOPBACK), own)
-    for number in range(OTHERS):
-        address = IPv4Address(int(IPv4Address("10.99.0.0")) + number)
-        other = endpoint.pack(1000 + number, 0, 0, mac, mac)
-        syscall.update(maps["peer_addresses"], struct.pack("=I4s", 32, address.packed), other)
-    syscall.update(maps["peer_addresses"], struct.pack("=I4s", 32, TARGET.packed), target)
-    rules = [(1, 0, 0, 0, Direction.EGRESS), (2, 300, OPEN_PORT, TCP, Direction.INGRESS)]
-    rules += [(2, 5000 + number, OPEN_PORT, TCP, Direction.INGRESS) for number in range(RULES)]
-    for policy, identity, port, protocol, direction in rules:
-        key = struct.pack("=II", policy, identity) + struct.pack("!HBB", port, protocol, direction)
-        syscall.update(maps["peer_policies"], key, bytes(8))
-
-
-Measure = Callable[[int], float]
-"""Program -> ns."""
-
-
-def repeated(data: bytes, verdict: int) -> Measure:
-    def measure(program: int) -> float:
-        run = syscall.run_program(program, data, context=None, repeat=REPEAT)
+def repeated(data: bytes, verdict: int, repeat: int = REPEAT) -> Measure:
+    def measure(subject: Subject) -> float:
+        subject.make_room()
+        subject.run(data)
+        run = subject.run(data, repeat=repeat)
         assert run.result in (verdict, 0), f"verdict {run.result}"
         return run.duration_ns
 
     return measure
 
 
+def several(measure: Measure) -> Measure:
+    return lambda subject: statistics.median(measure(subject) for _ in range(9))
+
+
 def once_each(flags: int) -> Measure:
     """A packet of a flow that was never there, many times over."""
-    ports = count(1024)
+    ports: dict[Subject, Iterator[int]] = defaultdict(lambda: count(1024))
 
-    def measure(program: int) -> float:
-        runs = [
-            syscall.run_program(program, packet(1024 + next(ports) % 64000, OPEN_PORT, flags))
-            for _ in range(NEW_FLOWS)
-        ]
-        return statistics.median(run.duration_ns for run in runs)
+    def measure(subject: Subject) -> float:
+        subject.make_room()
+        unused = ports[subject]
+        return statistics.median(
+            subject.run(packet(next(unused), OPEN_PORT, flags)).duration_ns for _ in range(NEW_FLOWS)
+        )
 
     return measure
 
 
-def compare(name: str, measure: Measure, programs: Mapping[str, int]) -> Result:
-    """Medians over rounds, each of which measures all programs, in another order every time."""
-    found: dict[str, list[float]] = {program: [] for program in programs}
+def in_turns(measures: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+    """Medians over rounds, each of which takes all measures, in another order every time; less what is
+    measured of nothing."""
+    names = list(measures)
+    found: dict[str, list[float]] = {name: [] for name in names}
     for round in range(ROUNDS):
-        order = sorted(programs, key=lambda program: (round + hash(program)) % 3)
-        for program in order:
-            found[program].append(measure(programs[program]))
-    median = {program: statistics.median(values) for program, values in found.items()}
-    value, peer = median["ours"] - median["nothing"], median["peer"] - median["nothing"]
-    return Result(name, value, "ns/packet", "bench/peer", peer, round_ratio(value, peer), ROUNDS)
+        first = round % len(names)
+        for name in names[first:] + names[:first]:
+            found[name].append(measures[name]())
+    median = {name: statistics.median(values) for name, values in found.items()}
+    nothing = median.pop(NOTHING)
+    return {name: value - nothing for name, value in median.items()}
 
 
-def round_ratio(value: float, peer: float) -> float:
-    return round(value / peer, 3)
+def beside_peers(metric: str, measure: Measure, subjects: Mapping[str, Subject]) -> list[Result]:
+    """The first of the subjects beside each of the others."""
+    found = in_turns({name: partial(measure, subject) for name, subject in subjects.items()})
+    (_, value), *peers = found.items()
+    return [result(metric, value, name, peer) for name, peer in peers]
+
+
+def beside_no_rules(subject: Subject, nothing: Subject, datapath: KernelDatapath) -> Result:
+    measure = repeated(packet(4000, OPEN_PORT, ACK), REDIRECTED)
+
+    def with_rules(rules: int) -> float:
+        have_rules(datapath, rules)
+        return measure(subject)
+
+    found = in_turns(
+        {
+            "some": partial(with_rules, RULES),
+            "none": partial(with_rules, 0),
+            NOTHING: partial(measure, nothing),
+        }
+    )
+    return result(f"established flow, {RULES:,} rules", found["some"], "0 rules", found["none"])
+
+
+def result(metric: str, value: float, peer: str, peer_value: float) -> Result:
+    return Result(metric, value, "ns/packet", peer, peer_value, round(value / peer_value, 3), ROUNDS)
 
 
 def main() -> None:
-    redirected, dropped = 7, 2
-    with tempfile.TemporaryDirectory() as directory, ours(Path(directory)) as program, theirs() as peers:
-        programs = {"ours": program, "peer": peers["peer"], "nothing": peers["nothing"]}
+    with ExitStack() as opened:
+        directory = opened.enter_context(tempfile.TemporaryDirectory())
+        own, datapath = opened.enter_context(ours(Path(directory)))
+        peer, nothing = opened.enter_context(plain())
+        subjects = {"ours": own, "bench/peer": peer, NOTHING: nothing}
+        if REFERENCE.exists():
+            subjects["reference program"] = opened.enter_context(reference())
+        else:
+            print("no reference program beside this repository", file=sys.stderr)
+        denied = several(repeated(packet(4001, CLOSED_PORT, SYN), DROPPED, EVENTS))
         write(
             "datapath",
             [
-                compare("established flow", repeated(packet(4000, OPEN_PORT, ACK), redirected), programs),
-                compare("new flow", once_each(SYN), programs),
-                compare("denied by policy", repeated(packet(4001, CLOSED_PORT, SYN), dropped), programs),
+                *beside_peers(
+                    "established flow", repeated(packet(4000, OPEN_PORT, ACK), REDIRECTED), subjects
+                ),
+                *beside_peers("new flow", once_each(SYN), subjects),
+                *beside_peers("denied by policy", denied, subjects),
+                beside_no_rules(own, nothing, datapath),
             ],
         )
 
