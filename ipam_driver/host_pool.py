@@ -37,7 +37,7 @@ class HostPool:
         self._record = record
         self._clock = clock
         self._lock = threading.Lock()
-        self._pool = Pool(record.pool, record.range, record.cursor)
+        self._pool = Pool(record.pool, record.range, record.cursor, record.slices)
         self._gateway: IPAddress | None = None
         self._changed = clock()
         """When the pool was made or loaded, or an address of it given last."""
@@ -52,6 +52,25 @@ class HostPool:
     @property
     def range(self) -> IPNetwork | None:
         return self._record.range
+
+    @property
+    def slices(self) -> tuple[IPNetwork, ...]:
+        """What of the pool is this node's."""
+        return self._pool.slices
+
+    def has(self, address: IPAddress) -> bool:
+        """Whether this node may give it, if it is free."""
+        return self._pool.has(address)
+
+    def add(self, slice: IPNetwork) -> None:
+        """One more slice is this node's."""
+        with self._lock:
+            if self._gone:
+                raise unknown(self._pool.subnet)
+            record = replace(self._record, slices=(*self._pool.slices, slice))
+            self._local.put_pool(record)
+            self._record = record
+            self._pool.add(slice)
 
     def status(self) -> PoolStatus:
         with self._lock:

@@ -16,7 +16,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from ipam_driver.claims import Claims, Refuse
 from ipam_driver.host_pool import HostPool, PoolStatus, unknown
 from ipam_driver.subnets import must_be_fit
-from model.errors import Conflict
+from model.errors import Conflict, Exhausted
 from model.network import IPAddress, IPNetwork, overlap
 from store.local import AddressRecord, LocalStore, PoolRecord
 
@@ -32,6 +32,8 @@ class Reconciled:
     released_pools: tuple[IPNetwork, ...] = ()
     released_addresses: tuple[IPAddress, ...] = ()
     restored: tuple[IPNetwork | IPAddress, ...] = ()
+    contested: tuple[str, ...] = ()
+    """A sentence for each part of a pool that the cluster's store had lost, and another node holds now."""
 
 
 class Ipam:
@@ -72,10 +74,8 @@ class Ipam:
             else:
                 must_be_fit(subnet, range)
                 self._must_not_collide(subnet)
-                self._claims.claim(subnet)
-                pool = subnet
-            self._remember(PoolRecord(pool, range))
-            return pool
+                return self._remember(subnet, range, self._claims.claim(subnet, range))
+            return self._remember(pool, range, (pool,))
 
     def release_pool(self, subnet: IPNetwork) -> None:
         """With every address still taken: Docker has no more use for them. Idempotent."""
@@ -86,18 +86,27 @@ class Ipam:
             pool.remove()
             self._pools = {other: kept for other, kept in self._pools.items() if other != subnet}
             self._released[subnet] = self._clock()
-            self._claims.release(subnet)
+            self._claims.release(subnet, pool.slices)
 
     def request_address(
         self, subnet: IPNetwork, address: IPAddress | None, *, gateway: bool = False
     ) -> IPv4Interface | IPv6Interface:
         """The address with the pool's prefix length. `address` None: any. The gateway's request may be
-        repeated."""
+        repeated: every node that uses the pool has the same one."""
         pool = self._pools.get(subnet)
         if pool is None:
             raise unknown(subnet)
         self._unanswered.discard(subnet)
-        return ip_interface((pool.request(address, gateway=gateway), subnet.prefixlen))
+        if address is not None and not gateway and address in subnet and not pool.has(address):
+            self._grow(pool, subnet, lambda: self._claims.claim_around(subnet, address))
+        try:
+            given = pool.request(address, gateway=gateway)
+        except Exhausted:
+            if gateway or pool.slices == (subnet,):
+                raise
+            self._grow(pool, subnet, lambda: self._claims.claim_more(subnet, pool.range))
+            given = pool.request(address, gateway=gateway)
+        return ip_interface((given, subnet.prefixlen))
 
     def release_address(self, subnet: IPNetwork, address: IPAddress) -> None:
         """Idempotent, also for a pool that is not known."""
@@ -133,7 +142,8 @@ class Ipam:
         for subnet in unused:
             self.release_pool(subnet)
         self._release_orphans()
-        return Reconciled(tuple(unused), tuple(freed), tuple(restored))
+        contested = [text for subnet in self._unpublished() for text in self._adopt(subnet)]
+        return Reconciled(tuple(unused), tuple(freed), tuple(restored), tuple(contested))
 
     def _load(self) -> None:
         addresses: dict[IPNetwork, list[AddressRecord]] = defaultdict(list)
@@ -143,13 +153,22 @@ class Ipam:
             self._pools[record.pool] = HostPool(self._local, record, self._clock, addresses[record.pool])
         self._unanswered = {subnet for subnet in self._pools if not addresses[subnet]}
 
-    def _remember(self, record: PoolRecord) -> None:
+    def _remember(self, pool: IPNetwork, range: IPNetwork | None, slices: tuple[IPNetwork, ...]) -> IPNetwork:
+        record = PoolRecord(pool, range, slices=None if slices == (pool,) else slices)
         try:
             self._local.put_pool(record)
         except BaseException:
-            self._claims.release(record.pool)
+            self._claims.release(pool, slices)
             raise
-        self._pools = {**self._pools, record.pool: HostPool(self._local, record, self._clock)}
+        self._pools = {**self._pools, pool: HostPool(self._local, record, self._clock)}
+        return pool
+
+    def _grow(self, pool: HostPool, subnet: IPNetwork, claim: Callable[[], IPNetwork]) -> None:
+        """What was claimed and not written down is given back with the orphans."""
+        with self._making:
+            if self._pools.get(subnet) is not pool:
+                raise unknown(subnet)
+            pool.add(claim())
 
     def _is_repetition(self, subnet: IPNetwork, range: IPNetwork | None) -> bool:
         return (
@@ -179,12 +198,23 @@ class Ipam:
         with self._making:
             if subnet in self._pools or self._released.get(subnet, before) > before:
                 return []
-            self._claims.claim(subnet)
-            self._remember(PoolRecord(subnet))
+            self._remember(subnet, None, self._claims.claim(subnet))
             return [subnet]
+
+    def _unpublished(self) -> set[IPNetwork]:
+        return set(self._pools) - self._claims.pools()
+
+    def _adopt(self, subnet: IPNetwork) -> list[str]:
+        """A pool that the cluster's store lost, or that is older than that store."""
+        with self._making:
+            pool = self._pools.get(subnet)
+            return self._claims.adopt(subnet, pool.slices) if pool is not None else []
 
     def _release_orphans(self) -> None:
         """Claims without a pool: the agent died between the two."""
         with self._making:
-            for subnet in self._claims.held() - set(self._pools):
-                self._claims.release(subnet)
+            known = {slice for pool in self._pools.values() for slice in pool.slices}
+            for slice in self._claims.slices() - known:
+                self._claims.release(slice, (slice,))
+            for subnet in self._claims.pools() - set(self._pools):
+                self._claims.release(subnet, ())

@@ -5,6 +5,7 @@ others had their turn, and a peer's stale connection or cache never meets a new 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from ipaddress import ip_address
 
 from ipam_driver.bitmap import Bitmap
@@ -15,25 +16,50 @@ from model.network import IPAddress, IPNetwork
 class Pool:
     """`range`: where addresses come from that are not asked for by name; the whole pool if None. An address
     asked for may lie anywhere in the pool: that is how static ones are kept apart. `cursor`: the offset in
-    the pool at which the search begins."""
+    the pool at which the search begins. `slices`: the parts of the pool that are this node's; the whole pool if
+    None."""
 
-    def __init__(self, subnet: IPNetwork, range: IPNetwork | None = None, cursor: int = 0) -> None:
+    def __init__(
+        self,
+        subnet: IPNetwork,
+        range: IPNetwork | None = None,
+        cursor: int = 0,
+        slices: Collection[IPNetwork] | None = None,
+    ) -> None:
         self.subnet = subnet
         self.range = range
         self.cursor = cursor
         self._base = int(subnet.network_address)
         self._first, self._stop = usable(subnet)
-        self._range_first, self._range_stop = self._first, self._stop
-        if range is not None:
-            start = int(range.network_address) - self._base
-            self._range_first = max(self._first, start)
-            self._range_stop = min(self._stop, start + range.num_addresses)
         self._taken = Bitmap()
+        self._slices: tuple[IPNetwork, ...] = ()
+        self._windows: list[tuple[int, int]] = []
+        for slice in (subnet,) if slices is None else slices:
+            self.add(slice)
+
+    @property
+    def slices(self) -> tuple[IPNetwork, ...]:
+        return self._slices
+
+    def add(self, slice: IPNetwork) -> None:
+        """One more slice, which none of those that are there has a part of."""
+        self._slices = (*self._slices, slice)
+        first, stop = self._offsets(slice)
+        first, stop = max(first, self._first), min(stop, self._stop)
+        if self.range is not None:
+            start, end = self._offsets(self.range)
+            first, stop = max(first, start), min(stop, end)
+        if first < stop:
+            self._windows = sorted([*self._windows, (first, stop)])
+
+    def has(self, address: IPAddress) -> bool:
+        """Whether this node may give it, if it is free."""
+        return any(address in slice for slice in self._slices)
 
     @property
     def size(self) -> int:
         """How many addresses can be given without being asked for by name."""
-        return self._range_stop - self._range_first
+        return sum(stop - first for first, stop in self._windows)
 
     @property
     def taken(self) -> int:
@@ -42,13 +68,13 @@ class Pool:
 
     def next_free(self) -> IPAddress:
         """The address whose turn it is. Nothing changes until it is taken."""
-        start = min(max(self.cursor, self._range_first), self._range_stop)
-        offset = self._taken.next_gap(start, self._range_stop)
-        if offset is None:
-            offset = self._taken.next_gap(self._range_first, start)
-        if offset is None:
-            raise self._exhausted()
-        return self._address(offset)
+        later = [(max(first, self.cursor), stop) for first, stop in self._windows]
+        earlier = [(first, min(stop, self.cursor)) for first, stop in self._windows]
+        for first, stop in (*later, *earlier):
+            offset = self._taken.next_gap(first, stop)
+            if offset is not None:
+                return self._address(offset)
+        raise self._exhausted()
 
     def first_free(self) -> IPAddress:
         """The lowest free address of the pool, whatever the range: what a gateway gets."""
@@ -89,6 +115,10 @@ class Pool:
         """What is not taken, or not of this pool, is no error."""
         if address in self.subnet:
             self._taken.discard(int(address) - self._base)
+
+    def _offsets(self, part: IPNetwork) -> tuple[int, int]:
+        start = int(part.network_address) - self._base
+        return start, start + part.num_addresses
 
     def _address(self, offset: int) -> IPAddress:
         return ip_address(self.subnet.network_address + offset)

@@ -33,11 +33,12 @@ _SETTINGS = "settings/"
 @dataclass(frozen=True, slots=True)
 class PoolRecord:
     """`range`: where addresses come from unless asked for by name; None: the whole pool. `cursor`: the offset
-    in the pool at which the search for the next address begins."""
+    in the pool at which the search for the next address begins. `slices`: what of it is this node's; None: all."""
 
     pool: IPNetwork
     range: IPNetwork | None = None
     cursor: int = 0
+    slices: tuple[IPNetwork, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,20 @@ def _load_pool(members: dict[str, Any]) -> PoolRecord:
         pool=ip_network(members["pool"]),
         range=ip_network(members["range"]) if members["range"] else None,
         cursor=members["cursor"],
+        slices=tuple(map(ip_network, members["slices"])) if "slices" in members else None,
     )
 
 
-_POOL: Codec[PoolRecord] = Codec(
-    lambda record: {
+def _dump_pool(record: PoolRecord) -> dict[str, Any]:
+    members: dict[str, Any] = {
         "pool": str(record.pool),
         "range": str(record.range) if record.range else None,
         "cursor": record.cursor,
-    },
-    _load_pool,
-)
+    }
+    return members if record.slices is None else {**members, "slices": [str(one) for one in record.slices]}
+
+
+_POOL: Codec[PoolRecord] = Codec(_dump_pool, _load_pool)
 _ADDRESS: Codec[AddressRecord] = Codec(
     lambda record: {
         "pool": str(record.pool),

@@ -35,13 +35,25 @@ class Host:
     """What is in the way of a whole cluster pool."""
     now: float = 1000.0
     pools: tuple[ClusterPool, ...] = POOLS
+    divided: bool = False
 
     def start(self) -> Ipam:
         """An agent's IPAM driver; call it again for the agent's next life."""
         return Ipam(LocalStore(self.own), self.claims(), self.conflicts, clock=lambda: self.now)
 
     def claims(self) -> Claims:
-        return Claims(self.cluster, Keys(), self.node, self.pools, lambda pool: _first(self.outside, pool))
+        return Claims(
+            self.cluster,
+            Keys(),
+            self.node,
+            self.pools,
+            lambda pool: _first(self.outside, pool),
+            divided=self.divided,
+        )
+
+    def held(self) -> set[IPNetwork]:
+        claims = self.claims()
+        return claims.pools() | claims.slices()
 
     def conflicts(self, pool: IPNetwork) -> str | None:
         return _first(self.routes, pool)

@@ -55,7 +55,7 @@ def test_a_network_s_pool_gateway_and_addresses(host: Any) -> None:
     assert taken(ipam) == {"10.0.0.0/24": 0}
     ipam.release_pool(pool)
     assert ipam.pools() == []
-    assert host.claims().held() == set()
+    assert host.held() == set()
     assert host.own.list("") == []
 
 
@@ -84,7 +84,7 @@ def test_networks_without_a_subnet_get_slices(host: Any) -> None:
         "10.200.1.0/24",
     ]
     assert str(ipam.request_pool(None, None, version=6)) == "fd00:c111::/64"
-    assert host.claims().held() == {status.pool for status in ipam.pools()}
+    assert host.held() == {status.pool for status in ipam.pools()}
 
 
 def test_slices_keep_clear_of_routes_and_of_subnets_chosen_by_hand(host: Any) -> None:
@@ -279,7 +279,7 @@ def test_what_cannot_be_written_down_is_not_given(new_host: NewHost) -> None:
     own.broken = False
 
     assert taken(ipam) == {"10.0.0.0/24": 1}
-    assert host.claims().held() == {NET}
+    assert host.held() == {NET}
     assert address(ipam) == "10.0.0.2/24"
     made(ipam, NET6)
 
@@ -307,7 +307,7 @@ def test_what_docker_forgot_is_freed_once_it_is_old_enough(host: Any) -> None:
     assert fresh == "10.0.0.5/24"
     assert taken(ipam) == {"10.0.0.0/24": 3}, "the gateway, the one in use, the fresh one"
     assert taken(host.start()) == {"10.0.0.0/24": 3}
-    assert host.claims().held() == {NET}
+    assert host.held() == {NET}
 
 
 def test_a_pool_in_the_making_is_left_alone(host: Any) -> None:
@@ -328,7 +328,7 @@ def test_what_docker_has_and_the_driver_lost_is_taken_down(host: Any) -> None:
     assert ipam.reconcile(in_use).restored == ()
     assert address(ipam) == "10.0.0.1/24"
     assert address(ipam) == "10.0.0.3/24"
-    assert host.claims().held() == {NET}
+    assert host.held() == {NET}
 
 
 def test_an_old_picture_does_not_bring_back_what_was_just_released(host: Any) -> None:
@@ -350,7 +350,7 @@ def test_a_claim_of_a_life_cut_short_is_given_back(host: Any) -> None:
     host.claims().claim(NET)
     ipam = host.start()
     ipam.reconcile({})
-    assert host.claims().held() == set()
+    assert host.held() == set()
 
 
 # many at once
