@@ -100,6 +100,17 @@ class Resynced:
 Event = Changed | Removed | Resynced
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`session` grows with every session that begins: keys that belonged to an earlier one are gone, or will be, until
+    they are put back. 0: there has been none yet. An embedded store begins one and keeps it. `problem`: why the store
+    does not answer, empty while it does; `since`: from when on, by time.monotonic()."""
+
+    session: int = 1
+    problem: str = ""
+    since: float = 0.0
+
+
 class Watch(Protocol):
     """Every change below one prefix, in order. One reader at a time."""
 
@@ -132,6 +143,9 @@ class KeyValueStore(Protocol):
     def watch(self, prefix: str, since: int = 0) -> Watch:
         """0: begins with a Resynced. Else with what happened after that index, or with a Resynced where the
         store no longer knows that."""
+
+    def health(self) -> Health:
+        """What is known of it; asks nobody."""
 
     def close(self) -> None: ...
 

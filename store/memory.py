@@ -13,6 +13,7 @@ from store.kv import (
     Delete,
     DeletePrefix,
     Entry,
+    Health,
     Op,
     Set,
     Watch,
@@ -77,6 +78,9 @@ class MemoryStore:
 
     def watch(self, prefix: str, since: int = 0) -> Watch:
         return LogWatch(self._changes, self._signal, prefix, since)
+
+    def health(self) -> Health:
+        return Health(problem="the store is closed" if self._signal.closed else "")
 
     def close(self) -> None:
         self._signal.close()

@@ -17,6 +17,7 @@ from store.kv import (
     Delete,
     DeletePrefix,
     Entry,
+    Health,
     Op,
     Set,
     Watch,
@@ -87,6 +88,9 @@ class SqliteStore:
 
     def watch(self, prefix: str, since: int = 0) -> Watch:
         return LogWatch(self._changes, self._signal, prefix, since)
+
+    def health(self) -> Health:
+        return Health(problem="the store is closed" if self._signal.closed else "")
 
     def close(self) -> None:
         self._signal.close()

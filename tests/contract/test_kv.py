@@ -433,6 +433,13 @@ def test_readers_end_up_knowing_what_the_writers_wrote(store: KeyValueStore) -> 
 
 # all stores alike
 
+def test_health_says_whether_the_store_answers_and_which_session_it_is(store: KeyValueStore) -> None:
+    found = store.health()
+    assert (found.problem, found.session) == ("", 1), "a session of its own, from the start"
+    store.close()
+    assert store.health().problem
+
+
 KEYS = st.sampled_from(["a", "a/1", "a/2", "b", "b/1"])
 INDEXES = st.sampled_from([None, 0, -1, -2])
 """Negative: the index of so many transactions ago."""

@@ -29,7 +29,7 @@ from model.labels import Labels
 from model.network import Network, Subnet
 from store.identities import IdentityAllocator
 from store.keys import Keys
-from store.kv import Entry, KeyValueStore, Op, Watch
+from store.kv import Entry, Health, KeyValueStore, Op, Watch
 from store.local import LocalStore
 from store.memory import MemoryStore
 from store.policies import PolicyStore
@@ -54,6 +54,9 @@ class KeptStore:
 
     def watch(self, prefix: str, since: int = 0) -> Watch:
         return self.inner.watch(prefix, since)
+
+    def health(self) -> Health:
+        return self.inner.health()
 
     def close(self) -> None:
         """The next process opens it again."""

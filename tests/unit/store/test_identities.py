@@ -13,7 +13,7 @@ from model.errors import Exhausted, Unavailable
 from model.labels import Labels
 from store.identities import IdentityAllocator
 from store.keys import HOLDER, Keys
-from store.kv import Entry, KeyValueStore, Op, Set, Watch
+from store.kv import Entry, Health, KeyValueStore, Op, Set, Watch
 from store.memory import MemoryStore
 
 KEYS = Keys()
@@ -51,6 +51,9 @@ class CountingStore:
 
     def watch(self, prefix: str, since: int = 0) -> Watch:
         return self.inner.watch(prefix, since)
+
+    def health(self) -> Health:
+        return self.inner.health()
 
     def close(self) -> None:
         self.inner.close()
