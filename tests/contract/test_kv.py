@@ -433,6 +433,7 @@ def test_readers_end_up_knowing_what_the_writers_wrote(store: KeyValueStore) -> 
 
 # all stores alike
 
+
 def test_health_says_whether_the_store_answers_and_which_session_it_is(store: KeyValueStore) -> None:
     found = store.health()
     assert (found.problem, found.session) == ("", 1), "a session of its own, from the start"
