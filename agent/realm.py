@@ -16,9 +16,10 @@ from model.endpoint import Endpoint
 from model.errors import CiliateError, Exhausted
 from model.identity import is_cluster
 from model.labels import Labels
-from model.network import FIRST_NUMBER, Network
+from model.network import LOCAL_FIRST_NUMBER, Network
 from store.identities import IdentityAllocator
 from store.local import LocalStore
+from store.networks import NetworkNumbers
 
 LAST_ENDPOINT = 65535
 
@@ -43,11 +44,17 @@ class AgentRealm:
     one after the other; the driver sees to that."""
 
     def __init__(
-        self, loop: Loop[State, Event], records: LocalStore, identities: IdentityAllocator, journal: Journal
+        self,
+        loop: Loop[State, Event],
+        records: LocalStore,
+        identities: IdentityAllocator,
+        numbers: NetworkNumbers,
+        journal: Journal,
     ) -> None:
         self._loop = loop
         self._records = records
         self._identities = identities
+        self._numbers = numbers
         self._journal = journal
         self._lock = threading.Lock()
         state = loop.state
@@ -59,8 +66,10 @@ class AgentRealm:
         }
         self._taken = {endpoint.id for endpoint in state.endpoints.values()}
         self._last_endpoint = max(self._taken, default=0)
-        numbers = [network.number for network in state.networks.values()]
-        self._last_network = max(numbers, default=FIRST_NUMBER - 1)
+        taken = [
+            network.number for network in state.networks.values() if network.number >= LOCAL_FIRST_NUMBER
+        ]
+        self._last_network = max(taken, default=LOCAL_FIRST_NUMBER - 1)
 
     def networks(self) -> Mapping[str, Network]:
         return self._loop.state.networks
@@ -130,6 +139,9 @@ class AgentRealm:
         with self._lock:
             self._last_network += 1
             return self._last_network
+
+    def network_number(self, network: str) -> int:
+        return self._numbers.number(network)
 
     def identify(self, labels: Labels) -> int:
         """Good for a minute at least, in which an endpoint is put with it: an identity that nobody uses goes only

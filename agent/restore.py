@@ -27,10 +27,10 @@ from driver.hostfacts import HostFacts
 from identity.cidr import CidrIdentities, labels_of
 from identity.ipcache import Ipcache, Owner
 from model.endpoint import Endpoint, EndpointState
-from model.errors import CiliateError, Exhausted
+from model.errors import CiliateError, Exhausted, Unavailable
 from model.identity import Reserved, is_cluster, is_local
 from model.labels import Labels
-from model.network import IPNetwork, Network
+from model.network import LOCAL_FIRST_NUMBER, IPNetwork, Network
 from policy.repository import Repository
 from policy.resolve import Enforcement
 from policy.selections import Selections
@@ -66,6 +66,26 @@ def known_numbers(datapath: Datapath) -> Numbers:
         frozenset(pointed),
         {prefix: number for prefix, number in prefixes.items() if uses[number] == 1},
     )
+
+
+def numbered_networks(records: LocalStore, number: Callable[[str], int]) -> dict[str, Network]:
+    """The recorded networks. One that spans hosts has the number that all have for it (`number`), as far as the store
+    tells; one of this host alone has none that could be such a one's. The records follow."""
+    networks = records.networks()
+    free = max([LOCAL_FIRST_NUMBER - 1, *(network.number for network in networks.values())]) + 1
+    for docker_id, network in list(networks.items()):
+        right = network.number
+        if network.spans_hosts:
+            try:
+                right = number(network.id)
+            except Unavailable as error:
+                log.warning("a network keeps the number it had", network=network.id, reason=str(error))
+        elif not network.flat and network.number < LOCAL_FIRST_NUMBER:
+            right, free = free, free + 1
+        if right != network.number:
+            networks[docker_id] = replace(network, number=right)
+            records.put_network(networks[docker_id])
+    return networks
 
 
 def living_endpoints(

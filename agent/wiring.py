@@ -26,7 +26,14 @@ from agent.loading import Loading, finish_loader
 from agent.loop import Loop
 from agent.operations import realize
 from agent.realm import AgentRealm
-from agent.restore import known_numbers, living_endpoints, repair, restore, restored_state
+from agent.restore import (
+    known_numbers,
+    living_endpoints,
+    numbered_networks,
+    repair,
+    restore,
+    restored_state,
+)
 from agent.rules import Rules
 from agent.serving import READERS, ROOT
 from agent.settings import Settings
@@ -61,6 +68,7 @@ from model.network import IPNetwork, overlap
 from store.identities import IdentityAllocator
 from store.keys import Keys
 from store.local import LocalStore
+from store.networks import NetworkNumbers
 from store.policies import PolicyStore
 from store.sqlite import SqliteStore
 
@@ -85,7 +93,8 @@ def build(settings: Settings, loading: Loading) -> System:
     datapath = KernelDatapath(settings.bpf_root)
     programs = ContainerPrograms.open(settings.bpf_root)
     watch = policies.watch()
-    numbers, known = known_numbers(datapath), records.networks()
+    network_numbers = NetworkNumbers(cluster, keys)
+    numbers, known = known_numbers(datapath), numbered_networks(records, network_numbers.number)
     enforced = with_kept(settings, records.settings())
     endpoints = living_endpoints(records, known, links.present(), identities.allocate)
     state, found = restore(
@@ -106,7 +115,7 @@ def build(settings: Settings, loading: Loading) -> System:
     relay.connect(loop)
 
     journal = Journal()
-    realm = AgentRealm(loop, records, identities, journal)
+    realm = AgentRealm(loop, records, identities, network_numbers, journal)
     nft = Nft(masquerade=settings.masquerade)
     sysctls = Sysctls(records.sysctls, records.save_sysctl)
     host = Host(links, nft, sysctls, acceptance, lambda: view.facts)

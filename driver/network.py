@@ -157,6 +157,8 @@ class Networks:
                 number = FLAT
             elif spanning:
                 number = spanning[0].number
+            elif options.id:
+                number = self._realm.network_number(options.id)
             else:
                 number = self._realm.new_network_number()
             network = Network(

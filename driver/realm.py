@@ -11,7 +11,7 @@ from model.endpoint import Endpoint
 from model.errors import Exhausted
 from model.identity import CLUSTER_FIRST, CLUSTER_LAST
 from model.labels import Labels
-from model.network import FIRST_NUMBER, Network
+from model.network import FIRST_NUMBER, LOCAL_FIRST_NUMBER, Network
 
 LAST_ENDPOINT = 65535
 
@@ -40,7 +40,10 @@ class Realm(Protocol):
         """A number that no endpoint has, 1-65535."""
 
     def new_network_number(self) -> int:
-        """A number that no network has, from FIRST_NUMBER up."""
+        """A number that no network of this host has, from LOCAL_FIRST_NUMBER up."""
+
+    def network_number(self, network: str) -> int:
+        """The number that the network of this id has on every host, from FIRST_NUMBER up."""
 
     def identify(self, labels: Labels) -> int:
         """The number of the identity with exactly these labels, allocated if there is none yet."""
@@ -55,7 +58,8 @@ class MemoryRealm:
         self._endpoints: dict[str, Endpoint] = {}
         self._identities: dict[Labels, int] = {}
         self._last_endpoint = 0
-        self._last_network = FIRST_NUMBER - 1
+        self._last_network = LOCAL_FIRST_NUMBER - 1
+        self._spanning: dict[str, int] = {}
 
     def networks(self) -> Mapping[str, Network]:
         with self._lock:
@@ -94,6 +98,10 @@ class MemoryRealm:
         with self._lock:
             self._last_network += 1
             return self._last_network
+
+    def network_number(self, network: str) -> int:
+        with self._lock:
+            return self._spanning.setdefault(network, FIRST_NUMBER + len(self._spanning))
 
     def identify(self, labels: Labels) -> int:
         with self._lock:

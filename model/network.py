@@ -14,7 +14,13 @@ FLAT = 1
 """The number that all flat networks share."""
 
 FIRST_NUMBER = 2
-"""The first number of a separate network; 0 means "in no network" (host, world)."""
+"""The first number of a network that spans hosts, the same on all of them; 0 means "in no network" (host, world)."""
+
+LOCAL_FIRST_NUMBER = 1 << 24
+"""The first number of a network of one host alone, given by that host."""
+
+ELSEWHERE = 0xFFFFFFFF
+"""What others call a network of one host alone: no network of their own has this number."""
 
 
 def overlap(one: IPNetwork, other: IPNetwork) -> bool:
@@ -47,3 +53,8 @@ class Network:
     publish_ip: IPv4Address | None = None
     labels: Labels = field(default_factory=Labels)
     name: str = ""
+
+    @property
+    def spans_hosts(self) -> bool:
+        """Hosts that make one with the same id are in one network."""
+        return not self.flat and self.id != self.docker_id

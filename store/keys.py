@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 from model.errors import InvalidInput
@@ -114,14 +114,18 @@ class IdentityRecord:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A node, and the addresses that others reach it by."""
+    """A node. `addresses`: all that others may see it as; `tunnel`: where it takes packets for its containers.
+    `slices`: what its containers have addresses of. `revision` grows with every change of its `ips`."""
 
     addresses: tuple[IPAddress, ...]
+    tunnel: IPv4Address
+    slices: tuple[IPNetwork, ...] = ()
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class IPRecord:
-    """Who an address or prefix is: the identity, and the number of the network."""
+    """Who an address is: the identity, and the number of the network, ELSEWHERE for one of its host alone."""
 
     identity: int
     network: int
@@ -170,8 +174,18 @@ MARK: Codec[None] = Codec(lambda _: {}, lambda members: None)
 """Of identities/refs: that it is there says all."""
 
 NODE: Codec[NodeRecord] = Codec(
-    lambda node: {"addresses": [str(address) for address in node.addresses]},
-    lambda members: NodeRecord(tuple(ip_address(text) for text in members["addresses"])),
+    lambda node: {
+        "addresses": [str(address) for address in node.addresses],
+        "tunnel": str(node.tunnel),
+        "slices": [str(slice) for slice in node.slices],
+        "revision": node.revision,
+    },
+    lambda members: NodeRecord(
+        tuple(map(ip_address, members["addresses"])),
+        IPv4Address(members["tunnel"]),
+        tuple(map(ip_network, members["slices"])),
+        _number(members, "revision"),
+    ),
 )
 IP: Codec[IPRecord] = Codec(
     lambda ip: {"identity": ip.identity, "network": ip.network},

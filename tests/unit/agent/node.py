@@ -15,7 +15,14 @@ from agent.live import LiveSettings, with_kept
 from agent.loop import Loop
 from agent.operations import realize
 from agent.realm import AgentRealm
-from agent.restore import known_numbers, living_endpoints, repair, restore, restored_state
+from agent.restore import (
+    known_numbers,
+    living_endpoints,
+    numbered_networks,
+    repair,
+    restore,
+    restored_state,
+)
 from agent.room import Room
 from agent.rules import Rules
 from agent.settings import from_environment
@@ -32,6 +39,7 @@ from store.keys import Keys
 from store.kv import Entry, Health, KeyValueStore, Op, Watch
 from store.local import LocalStore
 from store.memory import MemoryStore
+from store.networks import NetworkNumbers
 from store.policies import PolicyStore
 
 KEYS = Keys()
@@ -85,7 +93,9 @@ class Node:
         self.identities = IdentityAllocator(self.cluster, KEYS, "one")
         self.policies, self.last = PolicyStore(self.cluster, KEYS), PolicyStore(self.local, KEYS)
         watch = self.policies.watch()
-        numbers, networks = known_numbers(self.datapath), self.records.networks()
+        self.numbers = NetworkNumbers(self.cluster, KEYS)
+        numbers = known_numbers(self.datapath)
+        networks = numbered_networks(self.records, self.numbers.number)
         endpoints = living_endpoints(self.records, networks, self.links, self.identities.allocate)
         state, self.found = restore(
             self.datapath,
@@ -107,7 +117,7 @@ class Node:
             lambda good: repair(self.datapath, good),
         )
         self.journal = Journal()
-        self.realm = AgentRealm(self.loop, self.records, self.identities, self.journal)
+        self.realm = AgentRealm(self.loop, self.records, self.identities, self.numbers, self.journal)
         self.rules = Rules(self.loop, self.policies, self.last, watch, self.room)
         self.live = LiveSettings(self.settings, self.records, self.loop, self.rules)
 

@@ -6,7 +6,7 @@ from driver.realm import LAST_ENDPOINT, MemoryRealm
 from model.endpoint import Endpoint
 from model.errors import Exhausted
 from model.labels import Labels
-from model.network import FIRST_NUMBER
+from model.network import FIRST_NUMBER, LOCAL_FIRST_NUMBER
 
 
 def test_equal_labels_have_one_identity() -> None:
@@ -18,8 +18,9 @@ def test_equal_labels_have_one_identity() -> None:
 def test_numbers_are_given_out_in_turn() -> None:
     realm = MemoryRealm()
     assert [realm.new_endpoint_id() for _ in range(3)] == [1, 2, 3]
-    assert realm.new_network_number() == FIRST_NUMBER
-    assert realm.new_network_number() == FIRST_NUMBER + 1
+    assert realm.new_network_number() == LOCAL_FIRST_NUMBER
+    assert realm.new_network_number() == LOCAL_FIRST_NUMBER + 1
+    assert realm.network_number("front") == realm.network_number("front") == FIRST_NUMBER
 
 
 def test_a_full_host_says_so() -> None:

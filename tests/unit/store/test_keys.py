@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
@@ -71,7 +71,8 @@ def test_the_hash_of_labels_ignores_their_order_and_nothing_else() -> None:
         (IDENTITY, IdentityRecord(Labels([Label("container", "a=b", "c\nd")]), condemned=True)),
         (NUMBER, 65535),
         (MARK, None),
-        (NODE, NodeRecord((ip_address("192.0.2.1"), ip_address("2001:db8::1")))),
+        (NODE, NodeRecord((ip_address("192.0.2.1"), ip_address("2001:db8::1")), IPv4Address("192.0.2.1"))),
+        (NODE, NodeRecord((), IPv4Address("192.0.2.1"), (ip_network("10.200.1.0/24"),), 7)),
         (IP, IPRecord(identity=256, network=2)),
         (HOLDER, "n1"),
         (RULES, RulesRecord(({"endpointSelector": {}}, {"ingress": [{}]}))),
