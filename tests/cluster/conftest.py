@@ -28,7 +28,7 @@ def bed(request: pytest.FixtureRequest, shared_bed: Bed) -> Iterator[Bed]:
     watch(request, *shared_bed.nodes)
     before = dict(zip(shared_bed.nodes, shared_bed.each(Node.traces), strict=True))
     yield shared_bed
-    shared_bed.underlay.heal()
+    shared_bed.heal()
     shared_bed.each(Node.empty)
     left = shared_bed.each(lambda node: left_behind(node, before[node]))
     assert not any(left), f"left on the hosts: {left}"

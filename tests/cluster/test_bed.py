@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.cluster.harness.bed import Bed
 from tests.cluster.harness.node import Node
+from tests.docker.harness.consul import GOSSIP, RAFT
 from tests.docker.harness.world import FAR4
 
 
@@ -38,3 +39,21 @@ def test_packets_get_lost(bed: Bed) -> None:
         assert not answers(b, a.ip)
         bed.underlay.lose(0)
         assert answers(b, a.ip)
+
+
+def test_consul_survives_its_leader_and_a_server_that_is_cut_off(bed: Bed) -> None:
+    leader = bed.leader()
+    others = [node for node in bed.nodes if node is not leader]
+    others[0].consul.run("kv", "put", "bed", "kept")
+    leader.consul.kill()
+    for node in others:
+        node.until(lambda node=node: node.consul.leader() not in ("", leader.ip), "another leads")
+    leader.consul.start()
+    leader.until(lambda: leader.consul.get("/v1/kv/bed"), "it is back")
+
+    alone = bed.leader()
+    bed.underlay.cut_ports(alone.number, [RAFT, GOSSIP])
+    alone.until(lambda: alone.consul.get("/v1/kv/bed") is None, "it knows no leader")
+    bed.heal()
+    alone.until(lambda: alone.consul.get("/v1/kv/bed"), "it is back")
+    alone.consul.run("kv", "delete", "bed")

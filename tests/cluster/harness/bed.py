@@ -10,6 +10,7 @@ from typing import TypeVar
 from tests.cluster.harness.node import Node
 from tests.cluster.harness.underlay import Underlay
 from tests.docker.harness.engines import Engine
+from tests.docker.harness.sandbox import wait_until
 
 R = TypeVar("R")
 
@@ -24,9 +25,22 @@ class Bed:
     def each(self, work: Callable[[Node], R], *nodes: Node) -> list[R]:
         return at_once(work, nodes or self.nodes)
 
-    def close(self) -> None:
-        self.each(Node.close)
-        self.underlay.close()
+    def heal(self) -> None:
+        """Ends all trouble, and waits until Consul has got over it."""
+        self.underlay.heal()
+        self.leader()
+
+    def leader(self) -> Node:
+        """The node whose Consul leads, once all have agreed on it for a while: who was cut off may make them vote
+        again when it is back."""
+        seen: list[set[str]] = [set()]
+
+        def agreed() -> bool:
+            seen.append({node.consul.leader() for node in self.nodes})
+            return seen[-1] == seen[-2] and len(seen[-1]) == 1 and "" not in seen[-1]
+
+        wait_until(agreed, "all Consul servers know the same leader", pause=0.5)
+        return next(node for node in self.nodes if {node.ip} == seen[-1])
 
     @classmethod
     @contextmanager
@@ -35,7 +49,9 @@ class Bed:
         underlay = Underlay()
         try:
             with ThreadPoolExecutor(hosts) as pool:
-                futures = [pool.submit(Node, number, engine, underlay) for number in range(1, hosts + 1)]
+                futures = [
+                    pool.submit(Node, number, engine, underlay, hosts) for number in range(1, hosts + 1)
+                ]
             made = [future.result() for future in futures if not future.exception()]
             try:
                 for future in futures:

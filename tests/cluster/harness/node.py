@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tests.cluster.harness.underlay import Underlay, address4, address6
-from tests.docker.harness.engines import Engine
+from tests.docker.harness.consul import ConsulServer
+from tests.docker.harness.engines import Engine, consul
 from tests.docker.harness.host import Host
 from tests.docker.harness.world import SPEAKER
 
 
 class Node(Host):
-    def __init__(self, number: int, engine: Engine, underlay: Underlay) -> None:
+    def __init__(self, number: int, engine: Engine, underlay: Underlay, hosts: int) -> None:
         super().__init__(engine, join=lambda sandbox: underlay.join(number, sandbox))
         self.number = number
         self.name = chr(ord("a") + number - 1)
@@ -20,11 +21,15 @@ class Node(Host):
         self.ip = address4(number)
         self.ip6 = address6(number)
         self.run("hostname", self.name)
+        servers = [address4(number) for number in range(1, hosts + 1)]
+        self.consul = ConsulServer(self.sandbox, consul(), self.ip, servers)
 
     def ready(self) -> None:
-        """Engine and images; no agent yet."""
+        """Consul, engine and images; no agent yet."""
+        self.consul.start()
         self.engine.start()
         self.load_images()
+        self.consul.wait_ready()
 
     def start_agent(self, settings: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
         self.agent.start(settings, wait=wait)

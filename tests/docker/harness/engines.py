@@ -69,6 +69,15 @@ def compose_plugin() -> Path:
     return CACHE / "engine-trixie/usr/libexec/docker/cli-plugins/docker-compose"
 
 
+def consul() -> Path:
+    """The program of Debian's last release that has Consul, 1.8.7. Raises CannotFetch."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _unpack("consul", "bullseye", ("consul",))
+    return CACHE / "consul/usr/bin/consul"
+
+
 def _unpack(name: str, suite: str, packages: tuple[str, ...]) -> None:
     target = CACHE / name
     if (target / ".complete").exists():
