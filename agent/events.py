@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from agent.resolution import Resolution
+from agent.state import RemoteNode
 from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint
-from model.network import Network
+from model.labels import Labels
+from model.network import IPAddress, IPNetwork, Network
+from store.keys import IPRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,33 @@ class SlotsWanted:
     """Have empty policy maps ready for identities to come."""
 
 
+@dataclass(frozen=True, slots=True)
+class PeerChange:
+    """What is new about another node: all it is, and of its containers' addresses those that are other than before."""
+
+    addresses: tuple[IPAddress, ...] = ()
+    tunnel: IPv4Address | None = None
+    slices: frozenset[IPNetwork] = frozenset()
+    puts: Mapping[IPNetwork, IPRecord] = field(default_factory=dict)
+    removes: Collection[IPNetwork] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeersChanged:
+    """By the node's name. `labels`: of the identities that are put, as far as they are news."""
+
+    changes: Mapping[str, PeerChange]
+    labels: Mapping[int, Labels]
+
+
+@dataclass(frozen=True, slots=True)
+class PeersSynced:
+    """All other nodes there are. `labels`: of every identity that their containers have."""
+
+    nodes: Mapping[str, RemoteNode]
+    labels: Mapping[int, Labels]
+
+
 Event = (
     NetworkPut
     | NetworkRemoved
@@ -67,4 +99,6 @@ Event = (
     | AuditSet
     | HostChanged
     | SlotsWanted
+    | PeersChanged
+    | PeersSynced
 )

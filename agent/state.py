@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from immutables import Map
 
@@ -15,11 +16,12 @@ from identity.ipcache import Ipcache
 from model.endpoint import Endpoint
 from model.identity import Reserved
 from model.labels import Labels
-from model.network import IPNetwork, Network
+from model.network import IPAddress, IPNetwork, Network
 from policy.repository import Repository
 from policy.resolve import Enforcement, SubjectPolicy
 from policy.selections import Selections
 from policy.selector import Selector
+from store.keys import IPRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,17 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteNode:
+    """Another node of the cluster. `addresses`: what it is seen as; `tunnel`: where it takes packets for its
+    containers, None if it is gone for good and only its slices are still held; `ips`: who its containers are."""
+
+    addresses: tuple[IPAddress, ...] = ()
+    tunnel: IPv4Address | None = None
+    slices: frozenset[IPNetwork] = frozenset()
+    ips: Map[IPNetwork, IPRecord] = field(default_factory=Map)
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     enforcement: Enforcement = Enforcement.DEFAULT
     audit: bool = False
@@ -47,6 +60,10 @@ class State:
     subjects: Map[int, Subject] = field(default_factory=Map)
     selections: Selections = field(default_factory=Selections)
     """Every known identity, and which selector selects it."""
+    nodes: Map[str, RemoteNode] = field(default_factory=Map)
+    """The others, by name."""
+    remote: Map[int, int] = field(default_factory=Map)
+    """Identities of other nodes' containers: number -> how many addresses have it."""
     cidrs: CidrIdentities = field(default_factory=CidrIdentities)
     ipcache: Ipcache[IpcacheEntry] = field(default_factory=Ipcache)
     repository: Repository = field(default_factory=Repository)

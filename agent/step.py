@@ -5,11 +5,13 @@ and its addresses, whatever else exists."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
 
-from agent.entries import address_entry, endpoint_entry, host_addresses
+from agent.acquaintance import by_policy, dismiss, introduce
+from agent.addressing import address_operations, readdress
+from agent.entries import address_entry, endpoint_entry
 from agent.events import (
     AuditSet,
     EndpointPut,
@@ -18,32 +20,32 @@ from agent.events import (
     HostChanged,
     NetworkPut,
     NetworkRemoved,
+    PeersChanged,
+    PeersSynced,
     PolicyResolved,
     SlotsWanted,
 )
 from agent.operations import (
     BumpEpoch,
-    DeleteAddresses,
     DeleteDevices,
     DeleteEndpoint,
     EditPolicies,
     Operation,
-    PutAddresses,
     PutDevices,
     PutEndpoint,
     ReleasePolicy,
     ReplacePolicies,
     SharePolicy,
 )
+from agent.remote import change_peers, disown, sync_peers
 from agent.resolution import Resolution, with_prefixes
 from agent.slots import LAST_SLOT
 from agent.state import RESERVED, State, Subject, mode_of
 from datapath.tables import DeviceClass, IpcacheEntry
 from driver.hostfacts import HostFacts
-from identity.ipcache import Changes, Owner
+from identity.ipcache import Owner
 from model.endpoint import Endpoint
 from model.errors import Conflict, NotFound
-from model.identity import Reserved
 from model.labels import Labels
 from model.network import IPNetwork, Network
 from policy.mapstate import MapState, identity_delta, map_state
@@ -62,7 +64,7 @@ SHARED_FROM = 512
 
 def begin(state: State, pools: tuple[IPNetwork, ...]) -> State:
     """A state in which addresses of these pools are known to be ours, and nobody's yet."""
-    after, _ = _readdress(state, replace(state, pools=pools))
+    after, _ = readdress(state, replace(state, pools=pools))
     return after
 
 
@@ -94,12 +96,16 @@ def _advance(state: State, event: Event) -> Step:
             return _change_host(state, host)
         case SlotsWanted():
             return _prepare_slots(state)
+        case PeersChanged():
+            return change_peers(state, event)
+        case PeersSynced():
+            return sync_peers(state, event)
 
 
 def _put_network(state: State, network: Network) -> Step:
     """Its pools are unknown until an endpoint has an address of them; its gateways are the host."""
     after = replace(state, networks=state.networks.set(network.docker_id, network))
-    return _readdress(state, after)
+    return readdress(state, after)
 
 
 def _remove_network(state: State, docker_id: str) -> Step:
@@ -112,11 +118,11 @@ def _remove_network(state: State, docker_id: str) -> Step:
             hint="stop its containers: " + ", ".join(found.container_name for found in living[:5]),
         )
     after = replace(state, networks=state.networks.delete(docker_id))
-    return _readdress(state, after)
+    return readdress(state, after)
 
 
 def _change_host(state: State, host: HostFacts) -> Step:
-    after, operations = _readdress(state, replace(state, host=host))
+    after, operations = readdress(state, replace(state, host=host))
     devices = {index: int(DeviceClass.UPLINK) for index in host.uplinks if index not in state.host.uplinks}
     gone = tuple(index for index in state.host.uplinks if index not in host.uplinks)
     if devices:
@@ -142,47 +148,7 @@ def _set_audit(state: State, audit: bool) -> Step:
             address = address_entry(endpoint, network, slot, audit=audit)
             addresses |= dict.fromkeys(endpoint.prefixes, address)
     ipcache, changes = state.ipcache.put_many(Owner.ENDPOINT, addresses)
-    return replace(after, ipcache=ipcache), [*operations, *_address_operations(changes)]
-
-
-def _readdress(before: State, after: State) -> Step:
-    """The ipcache follows the networks' pools and gateways and what the host has."""
-    ipcache = after.ipcache
-    changes: Changes[IpcacheEntry] = Changes()
-    for owner, old, new in (
-        (Owner.POOL, _pools(before), _pools(after)),
-        (Owner.HOST, host_addresses(before), host_addresses(after)),
-        (Owner.UNMANAGED, _unmanaged(before), _unmanaged(after)),
-    ):
-        put = {prefix: entry for prefix, entry in new.items() if old.get(prefix) != entry}
-        ipcache, more = ipcache.put_many(owner, put)
-        changes = changes.then(more)
-        ipcache, more = ipcache.remove_many(owner, old.keys() - new.keys())
-        changes = changes.then(more)
-    return replace(after, ipcache=ipcache), _address_operations(changes)
-
-
-def _pools(state: State) -> dict[IPNetwork, IpcacheEntry]:
-    pools = dict.fromkeys(state.pools, IpcacheEntry(int(Reserved.UNKNOWN)))
-    for network in state.networks.values():
-        for subnet in network.subnets:
-            pools[subnet.pool] = IpcacheEntry(int(Reserved.UNKNOWN), network=network.number)
-    return pools
-
-
-def _unmanaged(state: State) -> dict[IPNetwork, IpcacheEntry]:
-    return dict.fromkeys(state.host.unmanaged, IpcacheEntry(int(Reserved.UNMANAGED)))
-
-
-def _address_operations(changes: Changes[IpcacheEntry]) -> list[Operation]:
-    operations: list[Operation] = []
-    if changes.puts:
-        operations.append(PutAddresses(changes.puts))
-    if changes.deletes:
-        operations.append(DeleteAddresses(changes.deletes))
-    if changes.narrowing:
-        operations.append(BumpEpoch())
-    return operations
+    return replace(after, ipcache=ipcache), [*operations, *address_operations(changes)]
 
 
 def _put_endpoint(state: State, endpoint: Endpoint) -> Step:
@@ -211,7 +177,7 @@ def _put_endpoint(state: State, endpoint: Endpoint) -> Step:
         ipcache, more_changes = ipcache.remove_many(Owner.ENDPOINT, stale)
         changes = changes.then(more_changes)
     state = replace(state, ipcache=ipcache)
-    operations.extend(_address_operations(changes))
+    operations.extend(address_operations(changes))
     if before is not None and before.ifindex:
         if before.ifindex != endpoint.ifindex:
             operations.append(DeleteEndpoint(before.ifindex))
@@ -233,7 +199,7 @@ def _unlink(state: State, endpoint: Endpoint | None) -> Step:
     if endpoint is None or not endpoint.ifindex:
         return state, []
     ipcache, changes = state.ipcache.remove_many(Owner.ENDPOINT, endpoint.prefixes)
-    operations: list[Operation] = [*_address_operations(changes), DeleteEndpoint(endpoint.ifindex)]
+    operations: list[Operation] = [*address_operations(changes), DeleteEndpoint(endpoint.ifindex)]
     state, more = _leave(replace(state, ipcache=ipcache), endpoint.identity)
     return state, [*operations, *more]
 
@@ -246,8 +212,11 @@ def _join(state: State, identity: int, labels: Labels, network: Network) -> Step
         return replace(state, subjects=state.subjects.set(identity, more)), []
     labels = RESERVED.get(identity, labels)
     operations: list[Operation] = []
+    if state.selections.identities.get(identity, labels) != labels:
+        state, operations = disown(state, [identity])
     if state.slots.used_up:
-        state, operations = _prepare_slots(state)
+        state, emptied = _prepare_slots(state)
+        operations.extend(emptied)
     if identity in state.remembered:
         slot, slots = state.remembered[identity], state.slots
     else:
@@ -257,7 +226,7 @@ def _join(state: State, identity: int, labels: Labels, network: Network) -> Step
     selections = state.selections.keeping(policy.selectors)
     if identity not in selections.identities:
         selections = selections.with_identities({identity: labels})
-        operations.extend(_introduce(state, identity, labels, gone=False))
+        operations.extend(introduce(state, {identity: labels}))
     operations.append(_first_filling(state, slot, policy, selections))
     subjects = state.subjects.set(
         identity, Subject(labels, network.enforcement_always, mode, slot, 1, policy)
@@ -293,8 +262,8 @@ def _leave(state: State, identity: int) -> Step:
         slots=state.slots.retire(subject.slot),
     )
     operations: list[Operation] = [ReleasePolicy(subject.slot)]
-    if identity not in RESERVED:
-        operations.extend(_introduce(state, identity, subject.labels, gone=True))
+    if identity not in RESERVED and identity not in state.remote:
+        operations.extend(dismiss(state, {identity: subject.labels}))
         state = replace(state, selections=state.selections.without_identities([identity]))
     return state, operations
 
@@ -309,29 +278,6 @@ def _prepare_slots(state: State) -> Step:
     if not empty:
         return state, []
     return replace(state, prepared=last, slots=state.slots.renewed()), [ReplacePolicies(empty)]
-
-
-def _introduce(state: State, identity: int, labels: Labels, *, gone: bool) -> list[Operation]:
-    """Tell the policies that select this identity that it came, or that it is gone."""
-    matching = set(state.selections.matching(labels))
-    operations: list[Operation] = []
-    if not matching:
-        return operations
-    for policy, slots in _by_policy(state.subjects.values()):
-        entries = identity_delta(policy, identity, matching)
-        if entries:
-            operations.append(
-                EditPolicies(slots, {}, tuple(entries)) if gone else EditPolicies(slots, entries)
-            )
-    return operations
-
-
-def _by_policy(subjects: Iterable[Subject]) -> list[tuple[SubjectPolicy, tuple[int, ...]]]:
-    """Each policy with the slots of those who have it: what happens to one of them happens to all."""
-    found: dict[int, tuple[SubjectPolicy, list[int]]] = {}
-    for subject in subjects:
-        found.setdefault(id(subject.policy), (subject.policy, []))[1].append(subject.slot)
-    return [(policy, tuple(slots)) for policy, slots in found.values()]
 
 
 def _take_policy(state: State, event: PolicyResolved) -> Step:
@@ -374,10 +320,10 @@ def _enforce(state: State, found: Resolution) -> Step:
         Owner.CIDR, {prefix: IpcacheEntry(new[prefix]) for prefix in new if old.get(prefix) != new[prefix]}
     )
     ipcache, more = ipcache.remove_many(Owner.CIDR, [prefix for prefix in old if prefix not in new])
-    operations.extend(part for part in _address_operations(changes.then(more)) if part != BumpEpoch())
+    operations.extend(part for part in address_operations(changes.then(more)) if part != BumpEpoch())
     if found.removed:
         shown = {subject.slot: maps[identity] for identity, subject in subjects.items()}
-        for _, slots in _by_policy(subjects.values()):
+        for _, slots in by_policy(subjects.values()):
             keys = tuple(key for key in shown[slots[0]] if key.identity in found.removed)
             if keys:
                 operations.append(EditPolicies(slots, {}, keys))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface, ip_network
 
 from driver.plan import DEFAULT_MTU, DEVICE_GROUP, GATEWAY_DEVICE
-from model.network import IPNetwork
+from model.network import IPAddress, IPNetwork
 
 LOCAL_KINDS = frozenset(
     (
@@ -80,6 +80,8 @@ class HostFacts:
     mtu: int = DEFAULT_MTU
     """The smallest of the uplinks with a default route, or of all if none has one. A VPN beside them makes no
     container's packets smaller: who sends there learns the path's MTU."""
+    outer: tuple[IPAddress, ...] = ()
+    """Its addresses on uplinks: what other machines see it as. First those of uplinks with a default route."""
 
 
 def classify(
@@ -105,6 +107,7 @@ def classify(
     mtus = [by_index[index].mtu for index in (uplinks.keys() & defaults) or uplinks]
     return HostFacts(
         addresses=frozenset(prefix for prefix in ends if _can_be_reached(prefix)),
+        outer=_outer(addresses, uplinks.keys() & defaults, uplinks),
         uplinks=uplinks,
         routed={
             route.destination: uplinks[route.ifindex]
@@ -121,6 +124,17 @@ def classify(
         ),
         mtu=min(mtus, default=DEFAULT_MTU),
     )
+
+
+def _outer(
+    addresses: Iterable[Address], first: Collection[int], uplinks: Mapping[int, str]
+) -> tuple[IPAddress, ...]:
+    reached = [
+        (index not in first, index, found.ip)
+        for index, found in addresses
+        if index in uplinks and not found.ip.is_link_local
+    ]
+    return tuple(dict.fromkeys(ip for *_, ip in sorted(reached, key=lambda one: one[:2])))
 
 
 def _is_network(route: Route) -> bool:

@@ -25,9 +25,13 @@ class Owner(IntEnum):
     ENDPOINT = 0
     HOST = 1
     UNMANAGED = 2
-    POOL = 3
+    NODE = 3
+    """An address of another node."""
+    REMOTE = 4
+    """An address of another node's container. It says nothing of an address that anybody above has."""
+    POOL = 5
     """Known to be ours, and to be nobody yet."""
-    CIDR = 4
+    CIDR = 6
 
 
 CLOSED = (Owner.HOST, Owner.UNMANAGED, Owner.POOL)
@@ -120,8 +124,8 @@ class Ipcache(Generic[E]):
         """`None` takes a claim back."""
         puts: dict[IPNetwork, E] = {}
         deletes: list[IPNetwork] = []
-        narrowing = False
-        all_claims = self.claims
+        moved: list[IPNetwork] = []
+        all_claims = self.claims.mutate()
         for prefix, said in claims.items():
             before: Map[Owner, E] = self.claims.get(prefix, Map())
             after = before
@@ -132,27 +136,39 @@ class Ipcache(Generic[E]):
                     after = after.delete(owner)
             old = before[min(before)] if before else None
             new = after[min(after)] if after else None
-            all_claims = all_claims.set(prefix, after) if after else _without(all_claims, prefix)
+            if after:
+                all_claims[prefix] = after
+            else:
+                all_claims.pop(prefix, None)
             if new == old:
                 continue
-            narrowing = narrowing or self._decider(prefix) is not Owner.POOL
+            moved.append(prefix)
             if new is None:
                 deletes.append(prefix)
             else:
                 puts[prefix] = new
-        return Ipcache(all_claims, closed, cidrs), Changes(puts, tuple(deletes), narrowing)
+        changes = Changes(puts, tuple(deletes), self._are_somebodys(moved))
+        return Ipcache(all_claims.finish(), closed, cidrs), changes
 
-    def _decider(self, prefix: IPNetwork) -> Owner | None:
-        """Who says what an address of this prefix is that no longer one holds. None: nobody, it is the world's."""
-        for length in range(prefix.prefixlen, -1, -1):
-            owners = self.claims.get(prefix.supernet(new_prefix=length))
-            if owners is not None:
-                return min(owners)
-        return None
+    def _are_somebodys(self, prefixes: Iterable[IPNetwork]) -> bool:
+        """Whether addresses of any of them were more than a pool's: another owner's, or the world's."""
+        known: dict[IPNetwork, Owner | None] = {}
+        return any(self._decider(prefix, known) is not Owner.POOL for prefix in prefixes)
 
-
-def _without(claims: Map[IPNetwork, Map[Owner, E]], prefix: IPNetwork) -> Map[IPNetwork, Map[Owner, E]]:
-    return claims.delete(prefix) if prefix in claims else claims
+    def _decider(self, prefix: IPNetwork, known: dict[IPNetwork, Owner | None]) -> Owner | None:
+        """Who says what an address of this prefix is that no longer one holds. None: nobody, it is the world's.
+        `known`: what was found before, because neighbours have most of the way in common."""
+        way: list[IPNetwork] = []
+        while prefix not in known:
+            way.append(prefix)
+            owners = self.claims.get(prefix)
+            if owners is not None or not prefix.prefixlen:
+                known[prefix] = min(owners) if owners else None
+            else:
+                prefix = prefix.supernet()
+        found = known[prefix]
+        known.update(dict.fromkeys(way, found))
+        return found
 
 
 def _inside(prefixes: Iterable[IPNetwork], outer: Collection[IPNetwork]) -> set[IPNetwork]:

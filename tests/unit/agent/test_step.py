@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import combinations
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from immutables import Map
 
+from agent.addressing import node_addresses
 from agent.desired import desired, diff, realized
 from agent.events import (
     AuditSet,
@@ -20,6 +22,9 @@ from agent.events import (
     HostChanged,
     NetworkPut,
     NetworkRemoved,
+    PeerChange,
+    PeersChanged,
+    PeersSynced,
     PolicyResolved,
     SlotsWanted,
 )
@@ -33,22 +38,26 @@ from agent.operations import (
     SharePolicy,
     realize,
 )
+from agent.remote import remote_entry
 from agent.resolution import resolve_all
-from agent.state import RESERVED, State
+from agent.state import RESERVED, RemoteNode, State
 from agent.step import begin, step
 from datapath.abi import EndpointFlag
 from datapath.memory import MemoryDatapath
+from datapath.tables import IpcacheEntry
 from driver.hostfacts import HostFacts
+from identity.ipcache import Owner
 from model.endpoint import Endpoint, EndpointState
 from model.errors import CiliateError, Conflict, Exhausted, NotFound
 from model.flow import Direction
 from model.labels import Labels
-from model.network import Network, Subnet
+from model.network import ELSEWHERE, Network, Subnet
 from policy.mapstate import PolicyEntry, PolicyKey
 from policy.repository import Repository
 from policy.resolve import Enforcement
 from policy.schema import load_rules
 from policy.selections import Selections
+from store.keys import IPRecord
 
 ROLES = ["web", "client", "db"]
 
@@ -104,6 +113,42 @@ def endpoint(
     )
 
 
+REMOTE_LABELS = {
+    300 + number: Labels.parse([f"container:role={role}", "network:id=far"])
+    for number, role in enumerate(ROLES)
+} | {endpoint(0, role=role).identity: endpoint(0, role=role).labels for role in ROLES}
+"""Identities that other nodes' containers may have; some are this node's too."""
+
+SLICES = ["10.0.64.0/26", "172.17.0.0/25"]
+
+
+@st.composite
+def remote_nodes(draw: st.DrawFn, names: tuple[str, ...] = ("two", "three")) -> tuple[str, RemoteNode]:
+    """Two nodes, which may claim one address both, and be gone but for their slices."""
+    name = draw(st.sampled_from(names))
+    addresses = draw(st.sets(st.sampled_from(["203.0.113.2", "203.0.113.3", "192.0.2.7"])))
+    own = ["10.0.64.6", "10.0.0.5", "203.0.113.2"] if name == "two" else ["10.0.64.7", "fd00:9::5"]
+    records = st.builds(IPRecord, st.sampled_from(sorted(REMOTE_LABELS)), st.sampled_from([2, ELSEWHERE]))
+    ips = draw(st.dictionaries(st.sampled_from(["10.0.64.5", *own]), records, max_size=4))
+    tunnels = [IPv4Address(f"203.0.113.{last}") for last in ((2, 12) if name == "two" else (3, 13))]
+    return name, RemoteNode(
+        tuple(map(ip_address, sorted(addresses))),
+        draw(st.sampled_from([*tunnels, None])),
+        frozenset(map(ip_network, draw(st.sets(st.sampled_from(SLICES))))),
+        Map({ip_network(address): record for address, record in ips.items()}),
+    )
+
+
+def changed(state: State, name: str, node: RemoteNode) -> PeersChanged:
+    """From what it was to what it is."""
+    old = state.nodes.get(name, RemoteNode()).ips
+    puts = {prefix: record for prefix, record in node.ips.items() if old.get(prefix) != record}
+    removes = [prefix for prefix in old if prefix not in node.ips]
+    return PeersChanged(
+        {name: PeerChange(node.addresses, node.tunnel, node.slices, puts, removes)}, REMOTE_LABELS
+    )
+
+
 def run(state: State, datapath: MemoryDatapath, *events: Event) -> State:
     for event in events:
         state, operations = step(state, event)
@@ -124,6 +169,9 @@ changes = st.one_of(
     st.integers(0, 1).map(lambda n: NetworkPut(network(n))),
     st.integers(0, 1).map(lambda n: NetworkRemoved(f"n{n}")),
     st.lists(st.sampled_from(RULES), max_size=4),
+    remote_nodes(),
+    st.sets(st.sampled_from(["two", "three"])).flatmap(
+        lambda names: st.tuples(*(remote_nodes((name,)) for name in sorted(names))).map(dict)),
     st.builds(lambda hosts, bridges: HostFacts(frozenset(map(ip_network, hosts)), {2: "eth0"},
                                                unmanaged=frozenset(map(ip_network, bridges))),
               st.sets(st.sampled_from(["192.0.2.7", "192.0.2.255", "10.0.0.1", "10.1.0.5", "203.0.113.0/24"])),
@@ -184,6 +232,10 @@ def test_steps_lead_where_the_big_one_leads(happenings: list[object], late: bool
             event = PolicyResolved(resolve_all(seen, state.repository, enforcement=happening))
         elif isinstance(happening, HostFacts):
             event = HostChanged(happening)
+        elif isinstance(happening, tuple):
+            event = changed(state, *happening)
+        elif isinstance(happening, dict):
+            event = PeersSynced(happening, REMOTE_LABELS)
         else:
             event = happening  # type: ignore[assignment]
         snapshot, shared = state, sharing(state, datapath)
@@ -192,9 +244,32 @@ def test_steps_lead_where_the_big_one_leads(happenings: list[object], late: bool
         except CiliateError:
             continue
         assert diff(desired(state), realized(datapath, state.slots.fresh)) == []
+        assert_peers_are_known(state)
         if not isinstance(event, PolicyResolved):
             kept = {pair for pair in shared if alike(state, *pair) and set(pair) <= stayed(snapshot, state)}
             assert kept <= sharing(state, datapath), "who comes or goes makes nobody copy a map"
+
+
+def assert_peers_are_known(state: State) -> None:
+    """Whatever the way here, it is as if all nodes had been told of at once."""
+    used = Counter(record.identity for node in state.nodes.values() for record in node.ips.values())
+    assert dict(state.remote) == used
+    local = RESERVED.keys() | state.subjects.keys() | {number for _, number in state.cidrs.items()}
+    assert set(state.selections.identities) == local | used.keys()
+    said: dict[object, set[IpcacheEntry]] = {}
+    for node in state.nodes.values():
+        for prefix, record in node.ips.items() if node.tunnel else ():
+            said.setdefault(prefix, set()).add(remote_entry(record, node))
+    found = {
+        prefix: owners[Owner.REMOTE]
+        for prefix, owners in state.ipcache.claims.items()
+        if Owner.REMOTE in owners
+    }
+    contested = ip_network("10.0.64.5")
+    assert found.keys() | {contested} == said.keys() | {contested}
+    assert all(entry in said[prefix] for prefix, entry in found.items()), "by whoever said it last"
+    nodes = {prefix for prefix, owners in state.ipcache.claims.items() if Owner.NODE in owners}
+    assert nodes == node_addresses(state).keys()
 
 
 def stayed(before: State, after: State) -> set[int]:
