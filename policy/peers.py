@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError
 from typing import Any
+from weakref import WeakValueDictionary
 
 from model.errors import InvalidInput, Unsupported
 from model.identity import Reserved
@@ -65,9 +66,17 @@ KEYS = {
 """All keys that ciliate gives out under these sources; another one is a slip of the pen."""
 
 
+_known: WeakValueDictionary[str, LabelSelector] = WeakValueDictionary()
+"""Selectors that somebody still holds, by what is written: the same few stand in thousands of rules."""
+
+
 def selector(data: Any) -> LabelSelector:
     """Of containers, and of what else has labels here."""
-    return _selector(data, label_name)
+    written = repr(data)
+    known = _known.get(written)
+    if known is None:
+        known = _known[written] = _selector(data, label_name)
+    return known
 
 
 def node_selector(data: Any) -> LabelSelector:

@@ -19,7 +19,9 @@ from policy.rule import Rule
 from policy.shape import RuleSchema
 from policy.unenforced import refuse_unenforced
 
-_RULE = RuleSchema(partial=True)  # no field has to be there
+_RULE = RuleSchema()
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 _known: WeakValueDictionary[str, Rule] = WeakValueDictionary()
 """Rules that somebody still holds, by document: the same thousand are read again whenever one changes."""
@@ -59,7 +61,7 @@ def _load(data: Any, path: str) -> Rule:
 def _document(data: Any, path: str) -> str:
     """What is stored and read again, by which every rule is judged, whatever else YAML can say."""
     try:
-        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _CANONICAL.encode(data)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(
             f"cannot be written as JSON: {error}", path=path, hint="write dates and the like in quotes"
@@ -67,11 +69,13 @@ def _document(data: Any, path: str) -> str:
 
 
 def _made(document: str, path: str) -> Rule:
-    data = json.loads(document)
     try:
+        data = json.loads(document)
         rule: Rule = _RULE.load(data)
     except ValidationError as error:
         raise _first(error.messages, path) from error
+    except RecursionError as error:
+        raise InvalidInput("is nested too deeply", path=path) from error
     refuse_unenforced(data, path)
     object.__setattr__(rule, "document", document)
     return rule

@@ -57,7 +57,7 @@ class Requirement:
         return [] if label is None else [label.value]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class LabelSelector:
     """All requirements must hold. None at all: everything."""
 

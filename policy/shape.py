@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from model.errors import CiliateError, InvalidInput
 from model.flow import Direction
@@ -39,7 +39,10 @@ class _Parsed(fields.Field[Any]):
         super().__init__(**options)
         self._parse = parse
 
-    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+    def deserialize(self, value: Any, attr: Any = None, data: Any = None, **options: Any) -> Any:
+        """The function judges alone: there are no validators to be asked afterwards."""
+        if value is None:
+            return super().deserialize(value, attr, data, **options)
         try:
             return self._parse(value)
         except CiliateError as error:
@@ -53,22 +56,32 @@ def _carrying(error: CiliateError) -> ValidationError:
 
 
 class _Part(Schema):
-    """An object with no other members than its fields. Of each list null is absent, and both differ from empty."""
-
-    class Meta:
-        unknown = EXCLUDE
+    """An object with no other members than its fields, none of which has to be there. Of each list null is absent, and
+    both differ from empty."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._names = [field.data_key or name for name, field in self.fields.items()]
+        self._by_key = {field.data_key or name: (name, field) for name, field in self.fields.items()}
 
-    @pre_load
-    def has_no_others(self, data: Any, **_: Any) -> Any:
+    def load(self, data: Any, **_: Any) -> Any:
+        """What `make` makes of its members. Raises ValidationError for the first that is wrong: no other is told.
+        marshmallow's own gathers them all, between hooks, for a third of the time that a rule takes."""
         try:
-            only_known(data, self._names)
+            only_known(data, self._by_key)
         except CiliateError as error:
             raise _carrying(error) from error
-        return data
+        members = {}
+        for key, (name, field) in self._by_key.items():
+            if key in data:
+                try:
+                    members[name] = field.deserialize(data[key], key, data)
+                except ValidationError as error:
+                    raise ValidationError({key: error.messages}) from error
+        return self.make(members)
+
+    def make(self, members: dict[str, Any]) -> Any:
+        """By the fields' names, those that are there."""
+        return members
 
 
 _NO_ENTRY = InvalidInput(
@@ -98,8 +111,7 @@ class _PortsSchema(_Part):
     originatingTLS = _Parsed(refuse_in_denials, allow_none=True)
     listener = _Parsed(refuse_in_denials, allow_none=True)
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> tuple[Service, ...]:
+    def make(self, data: dict[str, Any]) -> tuple[Service, ...]:
         return tuple(service for port in data.get("ports") or () for service in port)
 
 
@@ -111,8 +123,7 @@ class _AllowedPortsSchema(_PortsSchema):
     listener = _Parsed(listener, allow_none=True)
     egress = False
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> tuple[Service, ...]:
+    def make(self, data: dict[str, Any]) -> tuple[Service, ...]:
         services: tuple[Service, ...] = super().make(data)
         rules = data.get("rules")
         if rules is not None:
@@ -136,8 +147,7 @@ class _IcmpSchema(_Part):
 
     types = _short_list(_Parsed(denied_icmp_service), "fields")
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> tuple[Service, ...]:
+    def make(self, data: dict[str, Any]) -> tuple[Service, ...]:
         return tuple(data.get("types") or ())
 
 
@@ -154,11 +164,10 @@ class _ElementSchema(_Part):
 
     def peer_lists(self, data: Mapping[str, Any]) -> dict[str, list[Selector]]:
         """Those that are there, by their names in the rule."""
-        names = {name: field.data_key or name for name, field in self.fields.items()}
-        return {names[name]: data[name] for name in _PEER_LISTS if data.get(name) is not None}
+        given = [name for name in _PEER_LISTS if data.get(name) is not None]
+        return {self.fields[name].data_key or name: data[name] for name in given}
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Element:
+    def make(self, data: dict[str, Any]) -> Element:
         """No peer list: anybody, provided that something else restricts; an empty one: nobody, whatever stands in
         another."""
         given = self.peer_lists(data)
@@ -231,8 +240,7 @@ class RuleSchema(_Part):
     description = fields.String(allow_none=True, error_messages={"invalid": "must be text"})
     log = _Parsed(log_value, allow_none=True)
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Rule:
+    def make(self, data: dict[str, Any]) -> Rule:
         subjects = [data[name] for name in ("endpointSelector", "nodeSelector") if data.get(name) is not None]
         if not subjects:
             raise ValidationError({"endpointSelector": ["a rule needs one: {} selects all"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 import time
 from typing import Any
 
@@ -493,6 +494,25 @@ def test_a_document_that_holds_itself_is_refused() -> None:
     endless.append(ingress({}, labels=endless))
     with pytest.raises(InvalidInput):
         load_rules(endless)
+
+
+def test_what_is_nested_too_deeply_is_refused_wherever_that_is_noticed() -> None:
+    deep: object = "x"
+    for depth in range(sys.getrecursionlimit()):
+        deep = [deep]
+        if depth > sys.getrecursionlimit() - 300:
+            with pytest.raises(InvalidInput):
+                load_rules([ingress({"fromEndpoints": [{"matchLabels": {"app": deep}}]})])
+
+
+def test_a_selector_that_stands_in_many_rules_is_one() -> None:
+    rules = load_rules(
+        [ingress({"fromEndpoints": [{"matchLabels": {"app": "web"}}]}, labels=[f"n={n}"]) for n in range(2)]
+    )
+    (first,), (second,) = (rule.allows[IN][0].peers or () for rule in rules)
+    assert first is second
+    with pytest.raises(InvalidInput, match="must be text, not 1"):
+        load_rules([ingress({"fromEndpoints": [{"matchLabels": {"app": 1}}]})])
 
 
 json_values = st.recursive(
