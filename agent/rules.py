@@ -20,7 +20,7 @@ from agent.loop import Loop
 from agent.resolution import Resolution, resolve_all
 from agent.room import Room
 from agent.state import State
-from agent.stored_rules import Found, keep_rules, repository_of
+from agent.stored_rules import Found, Reading, keep_rules
 from agent.views import audit_warnings
 from identity.cidr import CidrIdentities
 from model.errors import CiliateError, Conflict, InvalidInput, NotFound, Unavailable
@@ -84,6 +84,7 @@ class Rules:
         self._writing = threading.Lock()
         self._applying = threading.Lock()
         self._prepared: _Prepared | None = None
+        self._reading = Reading()
         self._kept: Repository | None = None
         self._unkept: Repository | None = None
         self._realized = threading.Condition()
@@ -241,7 +242,7 @@ class Rules:
             state = self._loop.state
             sets = self._store.all()
             _check_origin(sets, name, origin)
-            before = repository_of(sets)
+            before = self._reading.of(sets)
             after = change(before)
             if after != before:
                 self._room.check(state, resolve_all(state, after, self._give_way))
@@ -260,7 +261,7 @@ class Rules:
                 sets = self._store.all()
                 _check_origin(sets, name, origin)
                 index = sets[name].index if name in sets else 0
-                before = repository_of(sets)
+                before = self._reading.of(sets)
                 after = change(before)
                 if after == before and (name not in sets or sets[name].origin == origin):
                     return index or self._revision, before, after
@@ -341,8 +342,9 @@ class Rules:
             prepared, state = self._prepared, self._loop.state
             if prepared is not None and prepared.is_for(sets, state):
                 resolution = prepared.resolution
+                self._reading.learn(sets, resolution.repository)
             else:
-                resolution = resolve_all(state, repository_of(sets), self._give_way)
+                resolution = resolve_all(state, self._reading.of(sets), self._give_way)
             self._loop.call(PolicyResolved(resolution), timeout=_REALIZE_SECONDS)
             self._prepared = None
         with self._realized:

@@ -68,3 +68,21 @@ def repository_of(sets: Mapping[str, RuleSet]) -> Repository:
         rules = load_rules(list(stored.rules))
         repository = repository.add(rules) if name == UNNAMED else repository.set_named(name, rules)
     return repository
+
+
+class Reading:
+    """`repository_of`, for who asks again and again: what is the same as the last time is not read again."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Mapping[str, RuleSet], Repository] = ({}, Repository())
+
+    def of(self, sets: Mapping[str, RuleSet]) -> Repository:
+        known, repository = self._last
+        if sets != known:
+            repository = repository_of(sets)
+            self.learn(sets, repository)
+        return repository
+
+    def learn(self, sets: Mapping[str, RuleSet], repository: Repository) -> None:
+        """That these rules are what the sets hold."""
+        self._last = (sets, repository)

@@ -3,7 +3,7 @@ not known here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,8 @@ class PolicyStore:
         self._store = store
         self._keys = keys
         self._read: dict[str, RuleSet] = {}
-        """What was read last, by name: an index is never used twice, and thousands of rules take their time."""
+        """What was read or written last, by name: an index is never used twice, and thousands of rules take their
+        time."""
 
     def all(self) -> dict[str, RuleSet]:
         read = {rules.name: rules for rules in map(self._rule_set, self._store.list(self._keys.policies()))}
@@ -60,33 +61,39 @@ class PolicyStore:
         """Replaces the whole set. Returns the store's index: `watch` tells of it at that index or later.
         `index` None: whatever is there; 0: there must be no such set; else it must not have changed since
         (Conflict)."""
-        value = RULES.encode(RulesRecord(tuple(dict(rule) for rule in rules), origin))
+        record = RulesRecord(tuple(dict(rule) for rule in rules), origin)
+        value = RULES.encode(record)
         if len(value) > MAX_VALUE:
             raise InvalidInput(
                 f"{len(rules)} rules take {len(value)} bytes, where {MAX_VALUE} are the limit of one set",
                 hint="divide them among several named sets",
             )
-        return self._store.transact([Set(self._keys.policy(name), value, index=index)])
+        written = self._store.transact([Set(self._keys.policy(name), value, index=index)])
+        self._read[name] = RuleSet(name, record.rules, written, origin)
+        return written
 
     def delete(self, name: str, *, index: int | None = None) -> int:
         """`index` None: a set that does not exist is no error; as nothing changed, `watch` tells nothing."""
         return self._store.transact([Delete(self._keys.policy(name), index=index)])
 
     def watch(self, since: int = 0) -> PolicyWatch:
-        return PolicyWatch(self._store.watch(self._keys.policies(), since), self._keys)
+        return PolicyWatch(self._store.watch(self._keys.policies(), since), self._keys, self._rule_set)
 
     def _rule_set(self, entry: Entry) -> RuleSet:
-        known = self._read.get(entry.key.removeprefix(self._keys.policies()))
+        name = entry.key.removeprefix(self._keys.policies())
+        known = self._read.get(name)
         if known is not None and known.index == entry.index:
             return known
-        return _rule_set(entry, self._keys.policies())
+        record = RULES.decode(entry)
+        return RuleSet(name, record.rules, entry.index, record.origin)
 
 
 class PolicyWatch:
     """store.kv.Watch, told in rule sets."""
 
-    def __init__(self, watch: Watch, keys: Keys) -> None:
+    def __init__(self, watch: Watch, keys: Keys, rule_set: Callable[[Entry], RuleSet]) -> None:
         self._watch = watch
+        self._rule_set = rule_set
         self._prefix = keys.policies()
 
     def next(self, timeout: float | None = None) -> PolicyChange | None:
@@ -98,13 +105,8 @@ class PolicyWatch:
             names = tuple(key.removeprefix(self._prefix) for key in event.keys)
             return PolicyChange((), names, whole=False, index=event.index)
         assert isinstance(event, Changed | Resynced)
-        sets = tuple(_rule_set(entry, self._prefix) for entry in event.entries)
+        sets = tuple(map(self._rule_set, event.entries))
         return PolicyChange(sets, (), whole=isinstance(event, Resynced), index=event.index)
 
     def close(self) -> None:
         self._watch.close()
-
-
-def _rule_set(entry: Entry, prefix: str) -> RuleSet:
-    record = RULES.decode(entry)
-    return RuleSet(entry.key.removeprefix(prefix), record.rules, entry.index, record.origin)
