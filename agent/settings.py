@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from driver.plan import RoutingMode
 from identity.labels import LabelFilter
 from model.errors import InvalidInput
 
@@ -108,6 +109,21 @@ def _mtu(text: str) -> int:
     return mtu
 
 
+_CARRIES_NO_IDENTITY = frozenset({"ipip", "sit", "ip6ip6", "gre", "gretap", "fou", "gue", "l2tp", "ipsec"})
+
+
+def _routing(text: str) -> RoutingMode:
+    if text in _CARRIES_NO_IDENTITY:
+        raise ValueError(f"{text!r} cannot carry identity: vxlan and geneve can")
+    if text not in set(RoutingMode):
+        raise ValueError(f"{text!r} is none of {', '.join(RoutingMode)}")
+    return RoutingMode(text)
+
+
+def _optional_port(text: str) -> int:
+    return _whole(1, 65535)(text) if text else 0
+
+
 def _devices(text: str) -> tuple[str, ...]:
     for name in (names := _words(text)):
         if len(name) > 15 or "/" in name:
@@ -159,8 +175,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CILIATE_POOL6", "fd00:c111::/48", _pool6, "IPv6 addresses for networks without --subnet"),
     Setting("CILIATE_NODE_PREFIX", "24", _whole(8, 30), "length of one network's slice of CILIATE_POOL"),
     Setting("CILIATE_NODE_PREFIX6", "64", _whole(16, 126), "length of one network's slice of CILIATE_POOL6"),
-    Setting("CILIATE_ROUTING", "vxlan", _choice("vxlan", "geneve", "native"), "between hosts", _MANY_HOSTS),
-    Setting("CILIATE_TUNNEL_PORT", "", str, "UDP port between hosts", _MANY_HOSTS),
+    Setting("CILIATE_ROUTING", "vxlan", _routing, "between hosts: vxlan, geneve or native, the same on all"),
+    Setting(
+        "CILIATE_TUNNEL_PORT",
+        "",
+        _optional_port,
+        "UDP port of the tunnel; 8472 or, for geneve, 6081 if empty",
+    ),
     Setting(
         "CILIATE_DEVICES",
         "",
@@ -220,6 +241,9 @@ class Settings:
     pool6: IPv6Network
     node_prefix: int
     node_prefix6: int
+    routing: RoutingMode
+    tunnel_port: int
+    """0: the usual one."""
     devices: tuple[str, ...]
     mtu: int
     masquerade: bool

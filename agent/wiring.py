@@ -42,7 +42,7 @@ from agent.step import step
 from agent.stored_rules import find_rules
 from agent.system import System
 from agent.verification import Verification
-from datapath.attach import ContainerPrograms, attach, attached
+from datapath.attach import Programs
 from datapath.cleanup import remove_old_pins
 from datapath.kernel import KernelDatapath
 from driver import api as driver_api
@@ -91,7 +91,7 @@ def build(settings: Settings, loading: Loading) -> System:
 
     program = finish_loader(loading)
     datapath = KernelDatapath(settings.bpf_root)
-    programs = ContainerPrograms.open(settings.bpf_root)
+    programs = Programs.open(settings.bpf_root)
     watch = policies.watch()
     network_numbers = NetworkNumbers(cluster, keys)
     numbers, known = known_numbers(datapath), numbered_networks(records, network_numbers.number)
@@ -133,7 +133,7 @@ def build(settings: Settings, loading: Loading) -> System:
         ports,
         containers,
         Labeller(LabelFilter.parse(settings.labels)),
-        lambda ifindex: attach(ifindex, programs.from_container, programs.to_container),
+        programs.attach,
         Defaults(flat=settings.flat, mtu=settings.mtu),
     )
     lost = networks.restore()
@@ -159,7 +159,7 @@ def build(settings: Settings, loading: Loading) -> System:
     courtesy = Courtesy()
     rules = Rules(loop, policies, last_policies, watch, give_way=courtesy.give_way)
     rules.start(found)
-    guard = Guard(realm, networks, attached)
+    guard = Guard(realm, networks, programs.attached)
     housekeeping = Housekeeping(loop, datapath, identities, lambda: view.facts, guard.look)
     housekeeping.start()
     reconciler.start()

@@ -32,6 +32,22 @@ class DeviceClass(IntEnum):
     UPLINK = 1
 
 
+class Routing(IntEnum):
+    """How this node reaches the containers of others."""
+
+    ALONE = 0
+    """There are no other nodes."""
+    TUNNEL = 1
+    NATIVE = 2
+
+
+class PacketMark(IntEnum):
+    """In a packet's mark, where no process without privileges can write."""
+
+    OVERLAY = 0x0400
+    """It is on its way into the tunnel: the programs have said as whose."""
+
+
 class CtFlag(IntFlag):
     FROM_HIGH = 1 << 0
     """The end called high opened the flow."""
@@ -41,6 +57,17 @@ class CtFlag(IntFlag):
     REPLY_FIN = 1 << 3
     RESET = 1 << 4
     SEEN_REPLY = 1 << 5
+
+
+class Node(ctypes.Structure):
+    _fields_ = [
+        ("routing", u32),
+        ("tunnel", u32),
+        ("mtu", u32),
+        ("address", be32),
+        ("port", be16),
+        ("pad", u8 * 2),
+    ]
 
 
 class Endpoint(ctypes.Structure):

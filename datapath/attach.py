@@ -1,4 +1,4 @@
-"""Programs onto a container's host-side interface, and off it.
+"""Programs onto an interface, a container's host side or the tunnel's device, and off it.
 
 By tcx where the kernel has it: attached programs live as long as the interface, need no pin, and one
 takes another's place between two packets. Else as a filter of a clsact qdisc, replaced in place. All
@@ -24,10 +24,14 @@ from datapath.pins import open_program
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
 
-FROM_CONTAINER, TO_CONTAINER = "from_container", "to_container"
+Pair = tuple[str, str]
+"""Names of the programs of an interface: for what comes in there, and for what goes out."""
 
-_TCX = {FROM_CONTAINER: AttachType.TCX_INGRESS, TO_CONTAINER: AttachType.TCX_EGRESS}
-_CLSACT = {FROM_CONTAINER: 0xFFFFFFF2, TO_CONTAINER: 0xFFFFFFF3}
+CONTAINER: Pair = ("from_container", "to_container")
+OVERLAY: Pair = ("from_overlay", "to_overlay")
+
+_TCX = (AttachType.TCX_INGRESS, AttachType.TCX_EGRESS)
+_CLSACT = (0xFFFFFFF2, 0xFFFFFFF3)
 """Parents of the filters: ingress and egress of a clsact qdisc."""
 
 _TCA_BPF_ID = 11
@@ -37,57 +41,66 @@ _HANDLE = _PRIORITY = 1
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerPrograms:
-    """Descriptors of the two programs. Open them anew after each run of the loader."""
+class Programs:
+    """Descriptors of a pair. Open them anew after each run of the loader."""
 
-    from_container: int
-    to_container: int
+    names: Pair
+    ingress: int
+    egress: int
 
     @classmethod
-    def open(cls, root: Path) -> ContainerPrograms:
+    def open(cls, root: Path, names: Pair = CONTAINER) -> Programs:
         """Those that the loader pinned; NotFound if it has not run."""
-        first = open_program(root, FROM_CONTAINER)
+        first = open_program(root, names[0])
         try:
-            return cls(first, open_program(root, TO_CONTAINER))
+            return cls(names, first, open_program(root, names[1]))
         except BaseException:
             os.close(first)
             raise
 
     def close(self) -> None:
         """Attached programs stay attached."""
-        os.close(self.from_container)
-        os.close(self.to_container)
+        os.close(self.ingress)
+        os.close(self.egress)
+
+    def attach(self, ifindex: int) -> None:
+        attach(ifindex, self.ingress, self.egress, names=self.names)
+
+    def attached(self, ifindex: int) -> bool:
+        return attached(ifindex, names=self.names)
 
 
-def attach(ifindex: int, from_container: int, to_container: int, *, tcx: bool | None = None) -> None:
+def attach(
+    ifindex: int, ingress: int, egress: int, *, names: Pair = CONTAINER, tcx: bool | None = None
+) -> None:
     """Both programs, in place of older ones of ours; nothing happens to those that are attached
     already. `tcx` None, here and below: as the kernel can. OSError (ENODEV) if the interface is gone."""
-    programs = {FROM_CONTAINER: from_container, TO_CONTAINER: to_container}
+    programs = (ingress, egress)
     if has_tcx(ifindex) if tcx is None else tcx:
-        for name, program in programs.items():
-            _attach_tcx(ifindex, name, program)
+        for where, name, program in zip(_TCX, names, programs, strict=True):
+            _attach_tcx(ifindex, where, name, program)
     else:
-        _attach_clsact(ifindex, programs)
+        _attach_clsact(ifindex, names, programs)
 
 
-def detach(ifindex: int, *, tcx: bool | None = None) -> None:
+def detach(ifindex: int, *, names: Pair = CONTAINER, tcx: bool | None = None) -> None:
     """Take our programs off; an interface without any, or one that is gone, is no error."""
     try:
         if has_tcx(ifindex) if tcx is None else tcx:
-            _detach_tcx(ifindex)
+            _detach_tcx(ifindex, names)
         else:
-            _detach_clsact(ifindex)
+            _detach_clsact(ifindex, names)
     except OSError as error:
         if error.errno != errno.ENODEV:
             raise
 
 
-def attached(ifindex: int, *, tcx: bool | None = None) -> bool:
+def attached(ifindex: int, *, names: Pair = CONTAINER, tcx: bool | None = None) -> bool:
     """Whether both of our programs judge what passes the interface. False if it is gone."""
     try:
         if has_tcx(ifindex) if tcx is None else tcx:
-            return all(_ours(ifindex, name) for name in _TCX)
-        return _clsact_filters(ifindex) == set(_CLSACT.values())
+            return all(_ours(ifindex, where, name) for where, name in zip(_TCX, names, strict=True))
+        return _clsact_filters(ifindex, names) == set(_CLSACT)
     except OSError as error:
         if error.errno == errno.ENODEV:
             return False
@@ -98,7 +111,7 @@ def attached_ids(ifindex: int, *, tcx: bool | None = None) -> set[int]:
     """Numbers of all programs that are attached, ours or not; none if the interface is gone."""
     try:
         if has_tcx(ifindex) if tcx is None else tcx:
-            return {number for where in _TCX.values() for number in syscall.attached_programs(ifindex, where)}
+            return {number for where in _TCX for number in syscall.attached_programs(ifindex, where)}
         return _clsact_ids(ifindex)
     except OSError as error:
         if error.errno == errno.ENODEV:
@@ -106,32 +119,32 @@ def attached_ids(ifindex: int, *, tcx: bool | None = None) -> set[int]:
         raise
 
 
-def _attach_tcx(ifindex: int, name: str, program: int) -> None:
+def _attach_tcx(ifindex: int, where: AttachType, name: str, program: int) -> None:
     wanted = syscall.program_info(program).id
-    present = _ours(ifindex, name)
+    present = _ours(ifindex, where, name)
     if wanted in present:
         present.remove(wanted)
     elif present:
         with _program(present.pop()) as replaced:
-            syscall.attach_program(program, ifindex, _TCX[name], replaced=replaced)
+            syscall.attach_program(program, ifindex, where, replaced=replaced)
     else:
-        syscall.attach_program(program, ifindex, _TCX[name])
+        syscall.attach_program(program, ifindex, where)
     for number in present:
         with _program(number) as superfluous:
-            syscall.detach_program(superfluous, ifindex, _TCX[name])
+            syscall.detach_program(superfluous, ifindex, where)
 
 
-def _detach_tcx(ifindex: int) -> None:
-    for name, where in _TCX.items():
-        for number in _ours(ifindex, name):
+def _detach_tcx(ifindex: int, names: Pair) -> None:
+    for where, name in zip(_TCX, names, strict=True):
+        for number in _ours(ifindex, where, name):
             with _program(number) as program:
                 syscall.detach_program(program, ifindex, where)
 
 
-def _ours(ifindex: int, name: str) -> list[int]:
+def _ours(ifindex: int, where: AttachType, name: str) -> list[int]:
     """Ids of attached programs with this name: an upgrade knows its predecessor by nothing else."""
     found = []
-    for number in syscall.attached_programs(ifindex, _TCX[name]):
+    for number in syscall.attached_programs(ifindex, where):
         with _program(number) as program:
             if syscall.program_info(program).name == name.encode():
                 found.append(number)
@@ -161,7 +174,7 @@ def _netlink() -> Iterator[IPRoute]:
         raise OSError(error.code, f"tc: {os.strerror(error.code)}") from error
 
 
-def _attach_clsact(ifindex: int, programs: dict[str, int]) -> None:
+def _attach_clsact(ifindex: int, names: Pair, programs: tuple[int, int]) -> None:
     try:
         with _netlink() as netlink:
             netlink.tc("add", "clsact", ifindex)
@@ -169,7 +182,7 @@ def _attach_clsact(ifindex: int, programs: dict[str, int]) -> None:
         if error.errno != errno.EEXIST:
             raise
     with _netlink() as netlink:
-        for name, program in programs.items():
+        for parent, name, program in zip(_CLSACT, names, programs, strict=True):
             netlink.tc(
                 "replace-filter",
                 "bpf",
@@ -177,17 +190,17 @@ def _attach_clsact(ifindex: int, programs: dict[str, int]) -> None:
                 _HANDLE,
                 fd=program,
                 name=name,
-                parent=_CLSACT[name],
+                parent=parent,
                 prio=_PRIORITY,
                 direct_action=True,
             )
 
 
-def _clsact_filters(ifindex: int) -> set[int]:
+def _clsact_filters(ifindex: int, names: Pair) -> set[int]:
     """Parents that hold a filter of ours."""
     found = set()
     with _netlink() as netlink:
-        for name, parent in _CLSACT.items():
+        for parent, name in zip(_CLSACT, names, strict=True):
             for message in netlink.get_filters(index=ifindex, parent=parent):
                 options = message.get_attr("TCA_OPTIONS")
                 if options is not None and options.get_attr("TCA_BPF_NAME") == name:
@@ -198,7 +211,7 @@ def _clsact_filters(ifindex: int) -> set[int]:
 def _clsact_ids(ifindex: int) -> set[int]:
     found = set()
     with _netlink() as netlink:
-        for parent in _CLSACT.values():
+        for parent in _CLSACT:
             for message in netlink.get_filters(index=ifindex, parent=parent):
                 options = message.get_attr("TCA_OPTIONS")
                 if options is not None:
@@ -217,8 +230,8 @@ def _program_id(message: bytes, start: int) -> int:
     return 0
 
 
-def _detach_clsact(ifindex: int) -> None:
-    filters = _clsact_filters(ifindex)
+def _detach_clsact(ifindex: int, names: Pair) -> None:
+    filters = _clsact_filters(ifindex, names)
     with _netlink() as netlink:
         for parent in filters:
             netlink.tc("del-filter", "bpf", ifindex, _HANDLE, parent=parent, prio=_PRIORITY)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeVar
 
 from datapath import abi
-from datapath.tables import ConntrackRecord, CtFlag, EndpointEntry, IpcacheEntry
+from datapath.tables import ConntrackRecord, CtFlag, EndpointEntry, IpcacheEntry, NodeEntry, Routing
 from model.flow import Direction, DropReason
 from model.network import IPAddress
 from policy.mapstate import PolicyEntry, PolicyKey
@@ -22,6 +22,7 @@ V = TypeVar("V")
 
 _NUMBER = struct.Struct("=I")
 _LONG = struct.Struct("=Q")
+_NODE = abi.packer(abi.Node)
 _ENDPOINT = abi.packer(abi.Endpoint)
 _IPCACHE = abi.packer(abi.IpcacheEntry)
 _PREFIX4 = abi.packer(abi.Prefix4Key)
@@ -69,6 +70,27 @@ def decode_longs(data: bytes) -> list[int]:
 def decode_metrics(data: bytes) -> list[tuple[int, int]]:
     """(packets, bytes) of each CPU."""
     return list(_METRIC.iter_unpack(data))
+
+
+def encode_node(entry: NodeEntry) -> bytes:
+    return _NODE.pack(
+        entry.routing,
+        entry.tunnel,
+        entry.mtu,
+        entry.address.packed if entry.address else _NO_IPV4,
+        entry.port.to_bytes(2, "big"),
+    )
+
+
+def decode_node(data: bytes) -> NodeEntry:
+    routing, tunnel, mtu, address, port = _NODE.unpack(data)
+    return NodeEntry(
+        Routing(routing),
+        tunnel,
+        mtu,
+        None if address == _NO_IPV4 else IPv4Address(address),
+        int.from_bytes(port, "big"),
+    )
 
 
 def encode_mac(text: str) -> bytes:

@@ -24,7 +24,12 @@ from model.errors import Unavailable
 SOURCES = Path(__file__).parent / "bpf"
 PREBUILT = Path(__file__).parent / "prebuilt"
 
-PROGRAMS = {"from_container": "container.c", "to_container": "container.c"}
+PROGRAMS = {
+    "from_container": "container.c",
+    "to_container": "container.c",
+    "from_overlay": "overlay.c",
+    "to_overlay": "overlay.c",
+}
 """Every program and the file that has its function of the same name."""
 
 FAKE_FDS = {name: 0x5A000 + number for number, name in enumerate(sorted(MAPS))}

@@ -30,7 +30,7 @@ from datapath.ruling import PASSES, Ruling
 from model.errors import Conflict, Unavailable
 from model.flow import DropReason, Verdict
 
-READ = frozenset({"endpoints", "hosts4", "hosts6", "prefixes4", "prefixes6", "policies", "devices"})
+READ = frozenset({"endpoints", "hosts4", "hosts6", "prefixes4", "prefixes6", "policies", "devices", "node"})
 """Maps of the node that the programs only read; all others are made anew."""
 
 _SIZES = {"ct4": 16384, "ct6": 16384, "fragments4": 8, "fragments6": 8, "events": 65536}

@@ -22,8 +22,10 @@ from datapath.codec import (
     REASONS,
     decode_longs,
     decode_metrics,
+    decode_node,
     decode_number,
     encode_long,
+    encode_node,
     encode_number,
 )
 from datapath.kernel_conntrack import records, sweep
@@ -32,13 +34,13 @@ from datapath.kernel_map import KernelMap, KernelTable
 from datapath.kernel_policies import KernelPolicies
 from datapath.maps import INNER, MAPS, POLICY_MAP
 from datapath.pins import open_map
-from datapath.tables import ConntrackRecord, EndpointEntry, MapInfo
+from datapath.tables import ConntrackRecord, EndpointEntry, MapInfo, NodeEntry
 from model.flow import Direction, DropReason
 from model.network import IPAddress
 from policy.mapstate import PolicyEntry, PolicyKey
 
 _FIRST = encode_number(0)
-_UNCOUNTED = frozenset({"metrics", "scratch", "epoch", "events", "lost"})
+_UNCOUNTED = frozenset({"metrics", "scratch", "epoch", "node", "events", "lost"})
 
 
 class KernelDatapath:
@@ -75,6 +77,12 @@ class KernelDatapath:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def node(self) -> NodeEntry:
+        return decode_node(self._maps["node"].get(_FIRST) or b"")
+
+    def set_node(self, entry: NodeEntry) -> None:
+        syscall.update(self._maps["node"].fd, _FIRST, encode_node(entry))
 
     def policy(self, slot: int) -> dict[PolicyKey, PolicyEntry] | None:
         return self._policies.get(slot)

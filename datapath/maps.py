@@ -64,13 +64,14 @@ MAPS = {
         _spec("metrics", MapType.PERCPU_ARRAY, 4, abi.Metric, METRIC_SLOTS),
         _spec("scratch", MapType.PERCPU_ARRAY, 4, abi.Scratch, 8),
         _spec("epoch", _ARRAY, 4, 8, 1),
+        _spec("node", _ARRAY, 4, abi.Node, 1),
         _spec("devices", _HASH, 4, 4, 4096, sparse=True),
         _spec("events", MapType.RINGBUF, 0, 0, 1 << 20),
         _spec("lost", MapType.PERCPU_ARRAY, 4, 8, 1),
     )
 }
 
-_FIXED = frozenset({"metrics", "scratch", "epoch", "lost"})
+_FIXED = frozenset({"metrics", "scratch", "epoch", "node", "lost"})
 """Maps whose size the programs rely on."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from datapath.maps import POLICY_MAP, empty, full, sized
-from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry, MapInfo, table_name
+from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry, MapInfo, NodeEntry, table_name
 from model.flow import Direction, DropReason
 from model.network import IPAddress, IPNetwork
 from policy.mapstate import PolicyEntry, PolicyKey
@@ -103,9 +103,16 @@ class MemoryDatapath:
         self._flows: list[ConntrackRecord] = []
         self._metrics: dict[tuple[DropReason, Direction], tuple[int, int]] = {}
         self._epoch = 0
+        self._node = NodeEntry()
 
     def _make(self, name: str) -> MemoryTable[K, V]:
         return MemoryTable(name, self._specs[name].max_entries)
+
+    def node(self) -> NodeEntry:
+        return self._node
+
+    def set_node(self, entry: NodeEntry) -> None:
+        self._node = entry
 
     def policy(self, slot: int) -> dict[PolicyKey, PolicyEntry] | None:
         policy = self._policies.get(slot)

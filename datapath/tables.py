@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, TypeVar
 
-from datapath.abi import CtFlag, DeviceClass, EndpointFlag
+from datapath.abi import CtFlag, DeviceClass, EndpointFlag, Routing
 from model.flow import Direction, DropReason
 from model.network import IPAddress, IPNetwork
 from policy.mapstate import PolicyEntry, PolicyKey
@@ -26,6 +26,8 @@ __all__ = [
     "IpcacheEntry",
     "IpcacheTable",
     "MapInfo",
+    "NodeEntry",
+    "Routing",
     "Table",
     "table_name",
 ]
@@ -62,6 +64,18 @@ class IpcacheEntry:
     tunnel: IPv4Address | None = None
     id: int = 0
     mac: str = "00:00:00:00:00:00"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEntry:
+    """This node among others. `tunnel`: ifindex of the tunnel's device, `mtu` of a packet within it, `address`: where
+    other nodes' tunnels send to, `port`: by UDP; 0 and None where there is no tunnel."""
+
+    routing: Routing = Routing.ALONE
+    tunnel: int = 0
+    mtu: int = 0
+    address: IPv4Address | None = None
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +161,11 @@ class Datapath(Protocol):
     @property
     def devices(self) -> Table[int, int]:
         """ifindex -> DeviceClass."""
+
+    def node(self) -> NodeEntry:
+        """As last set; a node alone if never."""
+
+    def set_node(self, entry: NodeEntry) -> None: ...
 
     def policy(self, slot: int) -> dict[PolicyKey, PolicyEntry] | None:
         """None: nothing is in the slot. {}: a map that denies everything."""

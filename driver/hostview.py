@@ -29,6 +29,7 @@ from pyroute2.netlink.rtnl import (
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from driver.hostfacts import Address, HostFacts, Link, Route, classify
+from driver.plan import ROUTE_PROTOCOL
 from driver.rtnetlink import HEADER, Notifications, Rtnetlink
 
 SETTLE_SECONDS = 0.05
@@ -172,7 +173,9 @@ class HostView:
         return True
 
     def _apply_route(self, kind: int, whole: bytes) -> bool:
-        family, length, table, type_ = struct.unpack_from("=BB2xB2xB", whole, HEADER.size)
+        family, length, table, protocol, type_ = struct.unpack_from("=BB2xBBxB", whole, HEADER.size)
+        if protocol == ROUTE_PROTOCOL:
+            return False  # to containers of other nodes
         link = self._links.get(_output(whole))
         local = type_ in (_LOCAL, _BROADCAST, _ANYCAST)
         if not (local or type_ == _UNICAST) or table not in (_MAIN_TABLE, _LOCAL_TABLE):

@@ -1,4 +1,4 @@
-"""Makes, opens and removes links. The only file beside hostview.py that speaks rtnetlink.
+"""Makes, opens and removes links. With tunnels.py and hostview.py the only one that speaks rtnetlink.
 
 pyroute2 encodes the messages; they travel in batches over a socket of our own, because a container's start pays
 for every round trip."""
@@ -35,8 +35,8 @@ from driver.rtnetlink import Rtnetlink
 from model.errors import Unavailable
 from model.network import IPAddress
 
-_AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
-_TABLE_MAIN, _TABLE_LOCAL = 254, 255
+AF_INET, AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+TABLE_MAIN, _TABLE_LOCAL = 254, 255
 _TYPE_UNICAST, _TYPE_LOCAL = 1, 2
 _SCOPE_HOST, _SCOPE_LINK = 254, 253
 _PROTOCOL_STATIC = 4
@@ -64,13 +64,13 @@ class Links:
     def create(self, plan: LinkPlan) -> int:
         """Make the pair, both ends down in this namespace; answers the host side's ifindex. A pair of the same
         name left by an earlier attempt is replaced. Raises Unavailable."""
-        peer = _nested(
+        peer = nested(
             IFLA_IFNAME=plan.container_name,
             IFLA_ADDRESS=plan.container_mac,
             IFLA_MTU=plan.mtu,
             IFLA_GROUP=DEVICE_GROUP,
         )
-        pair = _encode(
+        pair = encode(
             ifinfmsg,
             RTM_NEWLINK,
             NLM_F_CREATE | NLM_F_EXCL,
@@ -82,7 +82,7 @@ class Links:
                 ("IFLA_GROUP", DEVICE_GROUP),
                 (
                     "IFLA_LINKINFO",
-                    _nested(IFLA_INFO_KIND="veth", IFLA_INFO_DATA=_nested(VETH_INFO_PEER=peer)),
+                    nested(IFLA_INFO_KIND="veth", IFLA_INFO_DATA=nested(VETH_INFO_PEER=peer)),
                 ),
             ],
         )
@@ -106,8 +106,8 @@ class Links:
             ]
             self._netlink.request(
                 [
-                    _encode(ifinfmsg, RTM_NEWLINK, 0, {"index": host}, renamed),
-                    _encode(ifinfmsg, RTM_NEWLINK, 0, {"index": container}, turned),
+                    encode(ifinfmsg, RTM_NEWLINK, 0, {"index": host}, renamed),
+                    encode(ifinfmsg, RTM_NEWLINK, 0, {"index": container}, turned),
                 ]
             )
 
@@ -116,26 +116,26 @@ class Links:
 
     def open(self, plan: LinkPlan, ifindex: int) -> None:
         """Let traffic pass: sysctls, up, host routes, neighbours. Repeatable. Raises Unavailable."""
-        messages = _up_without_address(ifindex)
+        messages = up_without_address(ifindex)
         for route in plan.routes:
-            family = _family(route.address)
+            family = family_of(route.address)
             source: Attributes = [("RTA_PREFSRC", str(route.source))] if route.source else []
             messages += [
-                _encode(
+                encode(
                     rtmsg,
                     RTM_NEWROUTE,
                     NLM_F_CREATE | NLM_F_REPLACE,
                     {
                         "family": family,
                         "dst_len": route.address.max_prefixlen,
-                        "table": _TABLE_MAIN,
+                        "table": TABLE_MAIN,
                         "proto": _PROTOCOL_STATIC,
-                        "scope": _SCOPE_LINK if family == _AF_INET else 0,
+                        "scope": _SCOPE_LINK if family == AF_INET else 0,
                         "type": _TYPE_UNICAST,
                     },
                     [("RTA_DST", str(route.address)), ("RTA_OIF", ifindex), *source],
                 ),
-                _encode(
+                encode(
                     ndmsg,
                     RTM_NEWNEIGH,
                     NLM_F_CREATE | NLM_F_REPLACE,
@@ -154,7 +154,7 @@ class Links:
 
     def shut(self, ifindex: int) -> None:
         """Let nothing pass. No error if the link is gone. Raises Unavailable."""
-        down = _encode(ifinfmsg, RTM_NEWLINK, 0, {"index": ifindex, "change": _IFF_UP}, [])
+        down = encode(ifinfmsg, RTM_NEWLINK, 0, {"index": ifindex, "change": _IFF_UP}, [])
         try:
             self._netlink.request([down])
         except OSError as error:
@@ -171,7 +171,7 @@ class Links:
 
     def _delete(self, fields: Mapping[str, int], attributes: Attributes, what: str) -> None:
         try:
-            self._netlink.request([_encode(ifinfmsg, RTM_DELLINK, 0, fields, attributes)])
+            self._netlink.request([encode(ifinfmsg, RTM_DELLINK, 0, fields, attributes)])
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise Unavailable(
@@ -187,12 +187,12 @@ class Links:
         if ipv6:
             self._netlink.request(
                 [
-                    _encode(
+                    encode(
                         rtmsg,
                         RTM_NEWROUTE,
                         NLM_F_CREATE | NLM_F_REPLACE,
                         {
-                            "family": _AF_INET6,
+                            "family": AF_INET6,
                             "dst_len": 128,
                             "table": _TABLE_LOCAL,
                             "proto": _PROTOCOL_STATIC,
@@ -212,11 +212,11 @@ class Links:
             ifindex = self._gateway_device()
             present = self._addresses(ifindex)
             messages = [
-                _encode(
+                encode(
                     ifaddrmsg,
                     RTM_NEWADDR if wanted else RTM_DELADDR,
                     NLM_F_CREATE | NLM_F_REPLACE if wanted else 0,
-                    {"family": _family(address), "prefixlen": address.max_prefixlen, "index": ifindex},
+                    {"family": family_of(address), "prefixlen": address.max_prefixlen, "index": ifindex},
                     [
                         ("IFA_LOCAL" if address.version == 4 else "IFA_ADDRESS", str(address)),
                         *([("IFA_FLAGS", _NO_DAD | _NO_PREFIX_ROUTE)] if wanted else []),
@@ -242,11 +242,11 @@ class Links:
         try:
             return socket.if_nametoindex(GATEWAY_DEVICE)
         except OSError:
-            kind = ("IFLA_LINKINFO", _nested(IFLA_INFO_KIND="bridge"))
+            kind = ("IFLA_LINKINFO", nested(IFLA_INFO_KIND="bridge"))
             made = [("IFLA_IFNAME", GATEWAY_DEVICE), kind]
-            self._netlink.request([_encode(ifinfmsg, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {}, made)])
+            self._netlink.request([encode(ifinfmsg, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {}, made)])
             ifindex = socket.if_nametoindex(GATEWAY_DEVICE)
-            self._netlink.request(_up_without_address(ifindex))
+            self._netlink.request(up_without_address(ifindex))
             return ifindex
 
     def _addresses(self, ifindex: int) -> set[IPAddress]:
@@ -280,21 +280,21 @@ class Links:
             ) from error
 
     def _dump(self, kind: Callable[[], Any], type_: int) -> list[Any]:
-        answer = self._netlink.dump(_encode(kind, type_, 0, {}, []))
+        answer = self._netlink.dump(encode(kind, type_, 0, {}, []))
         return [message for whole in answer for message in self._parser.parse(whole)]
 
 
-def _up_without_address(ifindex: int) -> list[bytes]:
+def up_without_address(ifindex: int) -> list[bytes]:
     """In two steps: in one the kernel would bring it up first, and give it a link-local address."""
-    none = _nested(AF_INET6=_nested(IFLA_INET6_ADDR_GEN_MODE=_ADDRGEN_NONE))
+    none = nested(AF_INET6=nested(IFLA_INET6_ADDR_GEN_MODE=_ADDRGEN_NONE))
     up = {"index": ifindex, "flags": _IFF_UP, "change": _IFF_UP}
     return [
-        _encode(ifinfmsg, RTM_NEWLINK, 0, {"index": ifindex}, [("IFLA_AF_SPEC", none)]),
-        _encode(ifinfmsg, RTM_NEWLINK, 0, up, []),
+        encode(ifinfmsg, RTM_NEWLINK, 0, {"index": ifindex}, [("IFLA_AF_SPEC", none)]),
+        encode(ifinfmsg, RTM_NEWLINK, 0, up, []),
     ]
 
 
-def _encode(
+def encode(
     kind: Callable[[], Any], type_: int, flags: int, fields: Mapping[str, int], attributes: Attributes
 ) -> bytes:
     encoded = kind()
@@ -306,9 +306,9 @@ def _encode(
     return bytes(encoded.data)
 
 
-def _nested(**attributes: Any) -> dict[str, Attributes]:
+def nested(**attributes: Any) -> dict[str, Attributes]:
     return {"attrs": list(attributes.items())}
 
 
-def _family(address: IPAddress) -> int:
-    return _AF_INET if address.version == 4 else _AF_INET6
+def family_of(address: IPAddress) -> int:
+    return AF_INET if address.version == 4 else AF_INET6

@@ -52,10 +52,11 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Where a network says nothing. `mtu` 0: the uplinks'."""
+    """Where a network says nothing. `mtu` 0: the uplinks', less the `overhead` of the way to other nodes."""
 
     flat: bool = False
     mtu: int = 0
+    overhead: int = 0
 
 
 class Networks:
@@ -412,7 +413,9 @@ class Networks:
             raise
 
     def _plan(self, endpoint: Endpoint, network: Network) -> LinkPlan:
-        return link_plan(endpoint, network, self._defaults.mtu or self._host.facts().mtu)
+        return link_plan(
+            endpoint, network, self._defaults.mtu or self._host.facts().mtu - self._defaults.overhead
+        )
 
     def _network(self, network_id: str) -> Network:
         network = self._realm.networks().get(network_id)

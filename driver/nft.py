@@ -1,7 +1,8 @@
-"""The table `inet ciliate`: masquerade for what leaves the host, translation for published ports.
+"""The table `inet ciliate`: masquerade for what leaves the cluster, translation for published ports, and who may send
+to the tunnel's port.
 
 The text is made by pure functions; Nft runs `nft`, which applies a whole text or nothing of it. eBPF judges every
-packet before and after: what is written here never decides whether a packet may pass."""
+packet of a container before and after: what is written here never decides whether it may pass."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
+from datapath.abi import PacketMark
 from driver.plan import DEVICE_GROUP
 from model.errors import Unavailable
-from model.network import IPAddress, Subnet
+from model.network import IPAddress, IPNetwork, Subnet
 
 TABLE = "inet ciliate"
 
@@ -33,14 +36,33 @@ class Forward:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Other nodes: prefixes of their containers, their own addresses, and the UDP port of the tunnel between the
+    nodes (0: there is none)."""
+
+    slices: frozenset[IPNetwork] = frozenset()
+    nodes: frozenset[IPAddress] = frozenset()
+    port: int = 0
+
+
+_ALONE = Cluster()
+
 Element = tuple[str, str]
 """The name of a set or map, and what stands in it."""
 
 
-def ruleset(subnets: Iterable[Subnet], forwards: Iterable[Forward], *, masquerade: bool) -> str:
+def ruleset(
+    subnets: Iterable[Subnet],
+    forwards: Iterable[Forward],
+    *,
+    masquerade: bool,
+    cluster: Cluster = _ALONE,
+) -> str:
     """The whole table, replacing whatever is there. PURE."""
     return "\n".join([f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{",
-                      *_declarations(list(subnets), list(forwards)), *_chains(masquerade), "}", ""])  # fmt: skip
+                      *_declarations(list(subnets), list(forwards), cluster), *_chains(masquerade),
+                      *(_guard_of_tunnel(cluster.port) if cluster.port else ()), "}", ""])  # fmt: skip
 
 
 class Needed:
@@ -82,8 +104,12 @@ def _elements(forward: Forward) -> Iterator[Element]:
     yield f"self{version}", f"{forward.target} . {forward.target}"
 
 
-def _declarations(subnets: Sequence[Subnet], forwards: Sequence[Forward]) -> Iterator[str]:
+def _declarations(subnets: Sequence[Subnet], forwards: Sequence[Forward], cluster: Cluster) -> Iterator[str]:
     elements: dict[str, list[str]] = {}
+    for version, networks in _elsewhere(cluster).items():
+        elements[f"elsewhere{version}"] = [str(network) for network in networks]
+    for node in cluster.nodes:
+        elements.setdefault(f"nodes{node.version}", []).append(str(node))
     for subnet in subnets:
         elements.setdefault(f"pools{subnet.pool.version}", []).append(str(subnet.pool))
         if subnet.gateway is not None:
@@ -96,6 +122,8 @@ def _declarations(subnets: Sequence[Subnet], forwards: Sequence[Forward]) -> Ite
         address = f"ipv{version}_addr"
         for kind, name, type_ in (
             ("set", "pools", f"{address}; flags interval"),
+            ("set", "elsewhere", f"{address}; flags interval"),
+            ("set", "nodes", address),
             ("map", "gateways", f"{address} : {address}; flags interval"),
             ("map", "published", f"inet_proto . inet_service : {address} . inet_service"),
             ("map", "published_at", f"{address} . inet_proto . inet_service : {address} . inet_service"),
@@ -127,20 +155,54 @@ def _chains(masquerade: bool) -> Iterator[str]:
         yield f"    {inwards} {ip} saddr . {ip} daddr @self{version} snat {ip} to {ip} daddr map @gateways{version}"
         if masquerade:
             pools = f"{ip} saddr @pools{version} {ip} daddr != @pools{version}"
-            yield f"    oifgroup != {DEVICE_GROUP} {pools} masquerade"
+            yield f"    oifgroup != {DEVICE_GROUP} {pools} {ip} daddr != @elsewhere{version} masquerade"
+    yield "  }"
+
+
+def _elsewhere(cluster: Cluster) -> dict[int, list[IPNetwork]]:
+    """What other nodes and their containers have, none of it twice, by IP version."""
+    prefixes = [*cluster.slices, *(ip_network(address) for address in cluster.nodes)]
+    return {
+        4: list(collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv4Network))),
+        6: list(collapse_addresses(prefix for prefix in prefixes if isinstance(prefix, IPv6Network))),
+    }
+
+
+def _guard_of_tunnel(port: int) -> Iterator[str]:
+    """What comes to the tunnel's port is believed if another node sent it. So nothing leaves to there but what the
+    programs have marked, be it over loopback; nothing is forwarded to another node's, where masquerade would let it
+    seem ours; and nothing is taken that comes in where no other node can be."""
+    ours = f"meta mark and {PacketMark.OVERLAY:#x} == {PacketMark.OVERLAY:#x}"
+    yield "  chain tunnel_output {"
+    yield "    type filter hook output priority filter; policy accept;"
+    yield f"    udp dport {port} {ours} accept"
+    yield f"    udp dport {port} drop"
+    yield "  }"
+    yield "  chain tunnel_forward {"
+    yield "    type filter hook forward priority filter; policy accept;"
+    for version, ip in ((4, "ip"), (6, "ip6")):
+        yield f"    {ip} daddr @nodes{version} udp dport {port} drop"
+        leak = f"iifgroup {DEVICE_GROUP} oifgroup != {DEVICE_GROUP} {ip} daddr @elsewhere{version}"
+        yield f"    {leak} {ip} daddr != @nodes{version} drop"
+    yield "  }"
+    yield "  chain tunnel_input {"
+    yield "    type filter hook input priority filter; policy accept;"
+    yield f"    udp dport {port} fib saddr . iif oif missing drop"
     yield "  }"
 
 
 class Nft:
-    """Keeps the table as it should be. `forwards` are held by owner, so that one endpoint's go together. Raises
+    """Keeps the table as it should be. `cluster`: until more is known of it, so that the tunnel's port is never without
+    its guard. `forwards` are held by owner, so that one endpoint's go together. Raises
     Unavailable where `nft` does not do as told; the table is then as it was."""
 
-    def __init__(self, *, masquerade: bool) -> None:
+    def __init__(self, *, masquerade: bool, cluster: Cluster = _ALONE) -> None:
         self._masquerade = masquerade
         self._lock = threading.Lock()
         self._subnets: tuple[Subnet, ...] = ()
         self._forwards: dict[str, tuple[Forward, ...]] = {}
         self._needed = Needed()
+        self._cluster = cluster
         self._made = False
 
     def start(self, subnets: Iterable[Subnet], forwards: Mapping[str, Sequence[Forward]]) -> None:
@@ -161,6 +223,17 @@ class Nft:
                 self._rebuild()
             except Unavailable:
                 self._subnets = before
+                raise
+
+    def set_cluster(self, cluster: Cluster) -> None:
+        with self._lock:
+            before, self._cluster = self._cluster, cluster
+            if before == cluster and (self._made or cluster == _ALONE):
+                return
+            try:
+                self._rebuild()
+            except Unavailable:
+                self._cluster = before
                 raise
 
     def publish(self, owner: str, forwards: Sequence[Forward]) -> None:
@@ -199,9 +272,9 @@ class Nft:
         return text
 
     def _rebuild(self) -> None:
-        if self._subnets:
+        if self._subnets or self._cluster != _ALONE:
             forwards = [forward for of_owner in self._forwards.values() for forward in of_owner]
-            self._run(ruleset(self._subnets, forwards, masquerade=self._masquerade))
+            self._run(ruleset(self._subnets, forwards, masquerade=self._masquerade, cluster=self._cluster))
             self._made = True
         else:
             remove_table()

@@ -7,6 +7,7 @@ in eBPF. The container side gets the address, the default route and its final na
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Address
 
 from model.endpoint import Endpoint
@@ -36,6 +37,33 @@ happens to begin alike is ever meant."""
 GATEWAY_DEVICE = "ciliate0"
 """Holds the gateways' addresses. A bridge without ports: every kernel that runs Docker has bridges, while some
 have no dummy devices."""
+
+
+TUNNEL_DEVICES = {"vxlan": "ciliate_vxlan", "geneve": "ciliate_geneve"}
+"""By kind. Of the group DEVICE_GROUP, too."""
+
+
+class RoutingMode(StrEnum):
+    """How packets get to containers of other nodes."""
+
+    VXLAN = "vxlan"
+    GENEVE = "geneve"
+    NATIVE = "native"
+
+    @property
+    def port(self) -> int:
+        """UDP, unless the user chooses another; 0: there is no tunnel."""
+        return {RoutingMode.VXLAN: 8472, RoutingMode.GENEVE: 6081, RoutingMode.NATIVE: 0}[self]
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that the way adds to a packet. A tunnel over IPv4: 20 of IP, 8 of UDP, 8 of VXLAN or Geneve, 14 of
+        Ethernet."""
+        return 0 if self is RoutingMode.NATIVE else 50
+
+
+ROUTE_PROTOCOL = 193
+"""Of our routes to other nodes' slices, free in iproute2's list: who reads routes knows them by it."""
 
 
 @dataclass(frozen=True, slots=True)

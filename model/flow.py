@@ -48,6 +48,7 @@ class DropReason(IntEnum):
     UNSUPPORTED_L3 = 140, "Unsupported L3 protocol"
     CT_INSERT_FAILED = 155, "Conntrack entry could not be made"
     INVALID_EXTENSION_HEADER = 156, "Invalid IPv6 extension header"
+    ENCAP_PROHIBITED = 170, "Encapsulation traffic is prohibited"
     UNKNOWN_SENDER = 172, "Unknown sender"
     FRAGMENT_NOT_FOUND = 175, "First fragment not seen"
     POLICY_DENY_RULE = 181, "Policy denied by a deny rule"
@@ -65,6 +66,11 @@ class DropReason(IntEnum):
     UNKNOWN_ENDPOINT = 230, "Interface of no known endpoint"
     CONTAINERS_FORBIDDEN = 231, "Network forbids traffic between its containers"
     AUDITED = 232, "Forwarded in audit mode, where policy denies it"
+    INIT_STAYS = 233, "Labels not yet known: stays on its node"
+    NOT_FROM_NODE = 234, "Tunnel packet from no other node"
+    NOT_BEHIND_NODE = 235, "Source ip is not behind the node that sent it"
+    FORGED_IDENTITY = 236, "Identity on the wire is not that of the source ip"
+    NO_TUNNEL = 237, "No tunnel to the node of the destination"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@
 	X(UNSUPPORTED_L3, 140, "Unsupported L3 protocol")                              \
 	X(CT_INSERT_FAILED, 155, "Conntrack entry could not be made")                  \
 	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")              \
+	X(ENCAP_PROHIBITED, 170, "Encapsulation traffic is prohibited")                \
 	X(UNKNOWN_SENDER, 172, "Unknown sender")                                       \
 	X(FRAGMENT_NOT_FOUND, 175, "First fragment not seen")                          \
 	X(POLICY_DENY_RULE, 181, "Policy denied by a deny rule")                       \
@@ -37,7 +38,12 @@
 	X(MARTIAN, 229, "Address that never leaves a host")                            \
 	X(UNKNOWN_ENDPOINT, 230, "Interface of no known endpoint")                     \
 	X(CONTAINERS_FORBIDDEN, 231, "Network forbids traffic between its containers") \
-	X(AUDITED, 232, "Forwarded in audit mode, where policy denies it")
+	X(AUDITED, 232, "Forwarded in audit mode, where policy denies it")             \
+	X(INIT_STAYS, 233, "Labels not yet known: stays on its node")                  \
+	X(NOT_FROM_NODE, 234, "Tunnel packet from no other node")                      \
+	X(NOT_BEHIND_NODE, 235, "Source ip is not behind the node that sent it")       \
+	X(FORGED_IDENTITY, 236, "Identity on the wire is not that of the source ip")   \
+	X(NO_TUNNEL, 237, "No tunnel to the node of the destination")
 
 enum drop_reason {
 #define X(name, number, text) REASON_##name = number,
@@ -82,6 +88,27 @@ enum endpoint_flag {
 
 enum device_class {
 	DEVICE_UPLINK = 1,
+};
+
+enum routing {
+	ROUTING_ALONE = 0, /* there are no other nodes */
+	ROUTING_TUNNEL = 1,
+	ROUTING_NATIVE = 2,
+};
+
+/* In skb->mark, where no process without privileges can write; the bits are those that Cilium uses. */
+enum packet_mark {
+	MARK_OVERLAY = 0x0400, /* is on its way into the tunnel: the programs have said as whose */
+};
+
+/* `node`, an array of one: this node among others. */
+struct node {
+	__u32 routing;	/* enum routing */
+	__u32 tunnel;	/* ifindex of the tunnel's device; 0: there is none */
+	__u32 mtu;	/* of a packet within the tunnel */
+	__be32 address; /* that other nodes' tunnels send to */
+	__be16 port;	/* UDP port of the tunnel; 0: there is none */
+	__u8 pad[2];
 };
 
 /* `endpoints`: what hangs behind a host-side interface. Keyed by ifindex. */
@@ -244,6 +271,7 @@ struct event {
 	__u8 pad[9];
 };
 
+_Static_assert(sizeof(struct node) == 20, "node");
 _Static_assert(sizeof(struct endpoint) == 44, "endpoint");
 _Static_assert(sizeof(struct ipcache_entry) == 32, "ipcache_entry");
 _Static_assert(sizeof(struct policy_key) == 12, "policy_key");

@@ -19,6 +19,17 @@
 #define GATEWAY_MAC 0x0263696c0001ULL
 #endif
 
+/* What packets in the tunnel come from: a tunnel's device, which has GATEWAY_MAC, takes none that seems
+ * to be its own. */
+#ifndef TUNNEL_MAC
+#define TUNNEL_MAC 0x0263696c0002ULL
+#endif
+
+/* Hops that a packet may take between nodes. */
+#ifndef TUNNEL_TTL
+#define TUNNEL_TTL 64
+#endif
+
 /* Bytes of a packet that are made linear where its headers are not plain IP and TCP, UDP or SCTP. */
 #ifndef MAX_HEADERS
 #define MAX_HEADERS 256

@@ -1,62 +1,14 @@
 /* The two programs of a container's interface, both on the host's end of its veth.
  *
  *   from_container   tc ingress: all that a container sends
- *   to_container     tc egress: all that the host's stack sends to a container
- *
- * The epoch is read first, so that whatever is found out later is at least as new. */
+ *   to_container     tc egress: all that the host's stack sends to a container */
 #include "address.h"
 #include "drop.h"
-#include "fragment.h"
+#include "encap.h"
 #include "icmp.h"
-#include "judge.h"
 #include "neighbour.h"
 #include "origin.h"
-
-enum program {
-	FROM_CONTAINER = 0,
-	TO_CONTAINER = 1,
-};
-
-static __always_inline __u64 read_epoch(void)
-{
-	__u32 index = 0;
-	const volatile __u64 *epoch = map_lookup(epoch, &index);
-
-	return epoch ? *epoch : 0;
-}
-
-static __always_inline int read_transport(struct __sk_buff *skb, struct packet *packet)
-{
-	int result = packet->fragment == FRAGMENT_LATER ? recall_ports(packet)
-							: parse_transport(skb, packet);
-
-	forget(packet);
-	if (!result && packet->icmp_kind == ICMP_LINK)
-		return -REASON_NEIGHBOUR_FORBIDDEN;
-	return result;
-}
-
-/* Where the packet goes if it is for a container of this node. */
-static __always_inline void set_receiver(struct packet *packet, const struct ipcache_entry *to)
-{
-	if (!to)
-		return;
-	packet->to_ifindex = to->ifindex;
-	__builtin_memcpy(packet->to_mac, to->mac, sizeof(packet->to_mac));
-}
-
-/* The packet passes, and with it goes what its flow remembers. */
-static __always_inline int settle(struct packet *packet, struct ct_entry *entry, __u32 length)
-{
-	forget(packet);
-	if (entry) {
-		packet->via_stack = !!(entry->flags & CT_VIA_STACK);
-		continue_flow(packet, entry, length);
-	}
-	if (packet->fragment == FRAGMENT_FIRST)
-		remember_ports(packet);
-	return 0;
-}
+#include "passage.h"
 
 static __always_inline int judge_leaving(struct __sk_buff *skb, struct packet *packet,
 					 const struct endpoint *own)
@@ -75,11 +27,24 @@ static __always_inline int judge_leaving(struct __sk_buff *skb, struct packet *p
 		party_of_address(tuple->family, &tuple->destination, to,
 				 &packet->ends[DESTINATION]);
 		forget(packet);
+		if (is_for_tunnel(packet))
+			return -REASON_ENCAP_PROHIBITED;
 		result = admit(packet, entry, skb->len);
 		if (result)
 			return result;
 	}
 	return settle(packet, entry, skb->len);
+}
+
+/* To another container of this node, through the tunnel to another node, or by the host's stack. */
+static __always_inline int send_off(struct __sk_buff *skb, struct packet *packet,
+				    const struct endpoint *own)
+{
+	if (packet->via_stack)
+		return 0;
+	if (packet->to_ifindex)
+		return deliver(skb, packet);
+	return packet->to_node ? leave_node(skb, packet, own->identity) : 0;
 }
 
 static __always_inline int leave(struct __sk_buff *skb, struct packet *packet,
@@ -101,7 +66,7 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *packet,
 	result = judge_leaving(skb, packet, own);
 	if (result)
 		return result;
-	return packet->to_ifindex && !packet->via_stack ? deliver(skb, packet) : 0;
+	return send_off(skb, packet, own);
 }
 
 static __always_inline int handle_sent(struct __sk_buff *skb, struct packet *packet)

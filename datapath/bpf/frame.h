@@ -20,13 +20,18 @@ static __always_inline bool is_gateway(const __u8 *mac)
 	       word[2] == big16(GATEWAY_MAC);
 }
 
-static __always_inline void put_gateway(__u8 *mac)
+static __always_inline void put_mac(__u8 *mac, __u64 number)
 {
 	__be16 *word = (__be16 *)mac;
 
-	word[0] = big16(GATEWAY_MAC >> 32);
-	word[1] = big16(GATEWAY_MAC >> 16);
-	word[2] = big16(GATEWAY_MAC);
+	word[0] = big16(number >> 32);
+	word[1] = big16(number >> 16);
+	word[2] = big16(number);
+}
+
+static __always_inline void put_gateway(__u8 *mac)
+{
+	put_mac(mac, GATEWAY_MAC);
 }
 
 static __always_inline int check_source_mac(struct __sk_buff *skb, const struct endpoint *own)

@@ -22,6 +22,10 @@ static void *(*kernel_map_lookup)(const void *map, const void *key) = (void *)1;
 static long (*kernel_map_update)(void *map, const void *key, const void *value,
 				 __u64 flags) = (void *)2;
 static __u64 (*kernel_exact_time)(void) = (void *)5;
+static long (*kernel_get_tunnel_key)(struct __sk_buff *skb, void *key, __u32 size,
+				     __u64 flags) = (void *)20;
+static long (*kernel_set_tunnel_key)(struct __sk_buff *skb, const void *key, __u32 size,
+				     __u64 flags) = (void *)21;
 static long (*kernel_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 static __s64 (*kernel_checksum)(const void *from, __u32 from_size, const void *to, __u32 to_size,
 				__u32 seed) = (void *)28;

@@ -3,8 +3,9 @@
  *
  *   1. none                       the host itself
  *   2. a container of this node   that container, through a published port
- *   3. an uplink (`devices`)      the world, by prefix where a rule names one
- *   4. any other                  unmanaged: another bridge, whatever the address
+ *   3. the tunnel                 by address, which from_overlay has held against the sending node
+ *   4. an uplink (`devices`)      another node, by address; else the world, by prefix where a rule names one
+ *   5. any other                  unmanaged: another bridge, whatever the address
  *
  * An address of ours comes from its container and nowhere else, and the host's own not over an uplink:
  * INVALID_SOURCE_IP. Else whoever can send to the host could speak in a flow of two containers. */
@@ -12,11 +13,23 @@
 #define CILIATE_ORIGIN_H
 
 #include "ipcache.h"
+#include "node.h"
 #include "separation.h"
 
 static __always_inline bool is_ours(const struct ipcache_entry *entry)
 {
 	return entry->network || entry->ifindex || entry->identity == IDENTITY_UNKNOWN;
+}
+
+static __always_inline int origin_behind_node(const struct tuple *tuple, struct party *origin)
+{
+	const struct ipcache_entry *entry = find_host(tuple->family, &tuple->source);
+
+	if (!entry || !entry->tunnel)
+		return -REASON_INVALID_SOURCE_IP;
+	origin->identity = entry->identity;
+	origin->network = entry->network;
+	return 0;
 }
 
 static __always_inline int origin_of_stranger(const struct tuple *tuple, bool is_uplink,
@@ -28,9 +41,9 @@ static __always_inline int origin_of_stranger(const struct tuple *tuple, bool is
 		entry = find_prefix(tuple->family, &tuple->source);
 	if (entry && (is_ours(entry) || (is_uplink && entry->identity == IDENTITY_HOST)))
 		return -REASON_INVALID_SOURCE_IP;
-	if (!is_uplink) /* 4 */
+	if (!is_uplink) /* 5 */
 		origin->identity = IDENTITY_UNMANAGED;
-	else if (entry && is_world(entry->identity)) /* 3 */
+	else if (entry && (is_world(entry->identity) || entry->tunnel)) /* 4 */
 		origin->identity = entry->identity;
 	else
 		origin->identity = world(tuple->family);
@@ -48,6 +61,8 @@ static __always_inline int find_origin(const struct tuple *tuple, __u32 ifindex,
 		origin->identity = IDENTITY_HOST;
 		return 0;
 	}
+	if (is_tunnel(ifindex)) /* 3 */
+		return origin_behind_node(tuple, origin);
 	class = map_lookup(devices, &ifindex);
 	is_uplink = class && *class == DEVICE_UPLINK;
 	container = is_uplink ? NULL : find_endpoint(ifindex);

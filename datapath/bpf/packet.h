@@ -72,7 +72,8 @@ struct packet {
 	__be32 fragment_id;
 	__u32 end;	 /* offset behind the last byte of the IP packet */
 	__u16 transport; /* offset of the transport header */
-	__be16 service;	 /* what policy calls the port: the destination's, or the ICMP type */
+	__u16 segment; /* bytes of headers that each segment of a large TCP or UDP packet will have */
+	__be16 service; /* what policy calls the port: the destination's, or the ICMP type */
 	__be16 ethertype;
 	__u8 fragment;
 	__u8 icmp_kind;
@@ -92,8 +93,10 @@ struct packet {
 	__u64 now;
 	struct party ends[2];
 	__u32 to_ifindex; /* where the destination is a container of this node */
+	__be32 to_node;	  /* where it is on another one */
 	__u8 to_mac[6];
-	__u8 pad[6];
+	__u8 to_container; /* and not that node itself */
+	__u8 pad[5];
 
 	/* Written before they are read; everything above starts as zero. */
 	union ct_key key;

@@ -138,6 +138,7 @@ static __always_inline int parse_tcp(struct __sk_buff *skb, struct packet *packe
 	length = (tcp->offset >> 4) * 4;
 	if (length < sizeof(*tcp) || packet->transport + length > packet->end)
 		return -REASON_CT_TRUNCATED_HEADER;
+	packet->segment = packet->transport - ETH_HLEN + length;
 	packet->tuple.source_port = tcp->source;
 	packet->tuple.destination_port = packet->service = tcp->destination;
 	packet->tcp_flags = tcp->flags;
@@ -156,6 +157,7 @@ static __always_inline int parse_udp(struct __sk_buff *skb, struct packet *packe
 	if (length < sizeof(*udp) ||
 	    (packet->fragment == FRAGMENT_NONE && packet->transport + length > packet->end))
 		return -REASON_CT_TRUNCATED_HEADER;
+	packet->segment = packet->transport - ETH_HLEN + sizeof(*udp);
 	packet->tuple.source_port = udp->source;
 	packet->tuple.destination_port = packet->service = udp->destination;
 	return 0;

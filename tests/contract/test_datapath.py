@@ -25,6 +25,8 @@ from datapath.tables import (
     EndpointEntry,
     EndpointFlag,
     IpcacheEntry,
+    NodeEntry,
+    Routing,
 )
 from model.errors import Exhausted, NotFound
 from model.flow import Direction, DropReason
@@ -461,6 +463,14 @@ class TestConntrack:
 
 
 class TestNode:
+    def test_it_is_alone_until_told_of_others(self, bench: Bench) -> None:
+        assert bench.datapath.node() == NodeEntry()
+        tunnelled = NodeEntry(Routing.TUNNEL, 9, 1450, IPv4Address("192.0.2.1"), 8472)
+        bench.datapath.set_node(tunnelled)
+        assert bench.reopened().node() == bench.datapath.node() == tunnelled
+        bench.datapath.set_node(NodeEntry())
+        assert bench.datapath.node() == NodeEntry()
+
     def test_an_epoch_never_comes_twice(self, bench: Bench) -> None:
         epochs = [bench.datapath.bump_epoch() for _ in range(3)]
         epochs.append(bench.reopened().bump_epoch())

@@ -17,6 +17,7 @@ from datapath import syscall
 from datapath.attach import attach, attached
 from datapath.cleanup import remove_old_pins, remove_pins
 from datapath.codec import encode_long, encode_number
+from datapath.compile import PROGRAMS
 from datapath.kernel import KernelDatapath
 from datapath.loader import load, main, prebuild
 from datapath.maps import sized
@@ -60,6 +61,7 @@ def sources(tmp_path: Path) -> Path:
     directory = tmp_path / "sources"
     directory.mkdir()
     (directory / "container.c").write_text(TINY)
+    (directory / "overlay.c").write_text(TINY.replace("_container", "_overlay"))
     change_verdict(directory, 2)
     return directory
 
@@ -145,7 +147,7 @@ def test_a_host_without_headers_and_compiler_starts_with_programs_made_elsewhere
     assert refused.returncode and "no kernel headers are installed" in refused.stderr, refused
     started = start(prebuilt)
     assert started.stdout == "False\n", started
-    assert open_programs(root) == ["from_container", "to_container"]
+    assert open_programs(root) == sorted(PROGRAMS)
 
 
 def open_in(version: Path, name: str) -> int:
@@ -169,7 +171,7 @@ def test_an_upgrade_replaces_programs_and_keeps_what_maps_hold(
     with KernelDatapath(root) as datapath:
         assert datapath.devices.get(2) == DeviceClass.UPLINK
         assert datapath.bump_epoch() == epoch + 1
-    assert open_programs(root) == ["from_container", "to_container"]
+    assert open_programs(root) == sorted(PROGRAMS)
 
 
 def test_an_upgrade_that_was_cut_off_is_repeated(root: Path, cache: Path, sources: Path) -> None:
@@ -239,7 +241,7 @@ class TestFileSystem:
         other = root.parent / "other"
         other.mkdir()
         shutil.copytree(root / "1", root / "0", copy_function=lambda old, new: os.link(old, new))
-        assert remove_pins(root) == 2 * (len(sized({})) - 1 + 2)
+        assert remove_pins(root) == 2 * (len(sized({})) - 1 + len(PROGRAMS))
         assert not root.exists()
         assert other.exists()
         assert remove_pins(root) == 0
@@ -262,7 +264,7 @@ class TestFileSystem:
             assert remove_old_pins(root, [ifindex, 999]) == ["0"]
             assert attached(ifindex)
         assert not (root / "0").exists()
-        assert len(open_programs(root)) == 2
+        assert len(open_programs(root)) == len(PROGRAMS)
         assert remove_old_pins(root, []) == []
 
     def test_opening_before_loading_says_so(self, root: Path) -> None:

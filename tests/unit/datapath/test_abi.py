@@ -32,6 +32,8 @@ ENUM_MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "endpoint_flag": (abi.EndpointFlag, "ENDPOINT_"),
     "device_class": (abi.DeviceClass, "DEVICE_"),
     "ct_flag": (abi.CtFlag, "CT_"),
+    "routing": (abi.Routing, "ROUTING_"),
+    "packet_mark": (abi.PacketMark, "MARK_"),
 }
 
 

@@ -23,7 +23,7 @@ from datapath.features import every_build
 from datapath.instruction import leave, load_map, map_references, move
 from model.errors import Unavailable
 
-CODE = {"from_container": move(0, 0) + leave(), "to_container": load_map(1, 1) + leave()}
+CODE = {name: load_map(1, number) + leave() for number, name in enumerate(PROGRAMS)}
 
 
 @pytest.fixture
@@ -87,8 +87,9 @@ def test_programs_are_compiled_against_maps_by_name() -> None:
         return {**CODE, "some_other_function": b""}
 
     assert build(SOURCES, ["-DX"], compiler) == CODE
-    ((name, flags),) = seen
-    assert name == "container.c"
+    (name, flags), (other, same) = seen
+    assert (name, other) == ("container.c", "overlay.c")
+    assert flags == same
     assert {f"-DMAP_FD_{map}={fd}" for map, fd in FAKE_FDS.items()} | {"-DX", f"-I{SOURCES}"} == set(flags)
     assert FAKE_FDS.keys() == maps.MAPS.keys()
 
