@@ -22,6 +22,12 @@ demo: install_options = --no-next
 demo: run ## five minutes with two clients and a policy; removes all it made
 	@packaging/demo.sh
 
+cluster-up: .venv/ready ## three hosts in namespaces, with Docker, Consul and ciliate, to play with
+	@$(venv)/python -m tests.cluster.play up
+
+cluster-down: .venv/ready ## removes them
+	@$(venv)/python -m tests.cluster.play down
+
 ##@ Work
 test: test-unit test-kernel test-docker test-cluster ## all layers of tests
 
@@ -80,4 +86,4 @@ help:
 	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@for bench in $(sort $(BENCHES)); do printf '  make %s\n' $$bench; done
 
-.PHONY: run stop demo test test-unit test-kernel test-docker test-cluster verify-long lint format docs bench $(BENCHES) prebuilt clean help
+.PHONY: run stop demo cluster-up cluster-down test test-unit test-kernel test-docker test-cluster verify-long lint format docs bench $(BENCHES) prebuilt clean help

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.cluster.harness.node import Node
 from tests.cluster.harness.underlay import Underlay
@@ -13,8 +15,11 @@ from tests.docker.harness.engines import Engine
 from tests.docker.harness.sandbox import wait_until
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 HOSTS = 3
+
+ROOT = "ciliate/default/"
 
 
 class Bed:
@@ -42,29 +47,37 @@ class Bed:
         wait_until(agreed, "all Consul servers know the same leader", pause=0.5)
         return next(node for node in self.nodes if {node.ip} == seen[-1])
 
+    def policy(self, *rules: Mapping[str, Any], at: Node | None = None) -> int:
+        """Replaces all rules, from the first node or `at`; in force on every node when this returns."""
+        node = at or self.nodes[0]
+        revision = int(node.api("DELETE", "/v1/policy")["revision"])
+        if rules:
+            revision = int(node.api("PUT", "/v1/policy", list(rules))["revision"])
+        self.each(lambda node: node.api("GET", f"/v1/policy?revision={revision}&wait=10"))
+        return revision
+
+    def stored(self) -> dict[str, Any]:
+        """Every key of the cluster in Consul without its beginning, and the value."""
+        rows = self.nodes[0].consul.get(f"/v1/kv/{ROOT}?recurse=", [])
+        return {row["Key"].removeprefix(ROOT): json.loads(b64decode(row["Value"] or "")) for row in rows}
+
     @classmethod
     @contextmanager
     def made(cls, engine: Engine, hosts: int = HOSTS) -> Iterator[Bed]:
         """Engines run and images are loaded. All of it is gone afterwards, however this ends."""
         underlay = Underlay()
+        made: list[Node] = []
         try:
-            with ThreadPoolExecutor(hosts) as pool:
-                futures = [
-                    pool.submit(Node, number, engine, underlay, hosts) for number in range(1, hosts + 1)
-                ]
-            made = [future.result() for future in futures if not future.exception()]
-            try:
-                for future in futures:
-                    future.result()
-                bed = cls(underlay, tuple(made))
-                bed.each(Node.ready)
-                yield bed
-            finally:
-                at_once(Node.close, made)
+            at_once(lambda number: made.append(Node(number, engine, underlay, hosts)), range(1, hosts + 1))
+            bed = cls(underlay, tuple(sorted(made, key=lambda node: node.number)))
+            bed.each(Node.ready)
+            yield bed
         finally:
+            at_once(Node.close, made)
             underlay.close()
 
 
-def at_once(work: Callable[[Node], R], nodes: tuple[Node, ...] | list[Node]) -> list[R]:
-    with ThreadPoolExecutor(max(1, len(nodes))) as pool:
-        return list(pool.map(work, nodes))
+def at_once(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
+    """The first error is raised once all are done."""
+    with ThreadPoolExecutor(max(1, len(things))) as pool:
+        return list(pool.map(work, things))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.cluster.harness.underlay import Underlay, address4, address6
@@ -21,6 +21,8 @@ class Node(Host):
         self.ip = address4(number)
         self.ip6 = address6(number)
         self.run("hostname", self.name)
+        self.settings: dict[str, str] = {}
+        """Of the agent."""
         servers = [address4(number) for number in range(1, hosts + 1)]
         self.consul = ConsulServer(self.sandbox, consul(), self.ip, servers)
 
@@ -31,8 +33,8 @@ class Node(Host):
         self.load_images()
         self.consul.wait_ready()
 
-    def start_agent(self, settings: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
-        self.agent.start(settings, wait=wait)
+    def start_agent(self, *, wait: bool = True) -> None:
+        self.agent.start(self.settings, wait=wait)
 
     @contextmanager
     def answering(self, *ports: int) -> Iterator[None]:
