@@ -107,6 +107,7 @@ class Loop(Generic[State, Event]):
         self._revision = 0
         self._problem = ""
         self._stopping = False
+        self._listeners: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     @property
@@ -121,6 +122,10 @@ class Loop(Generic[State, Event]):
     def problem(self) -> str:
         """Why the kernel may hold something else than the state says; empty while it does not."""
         return self._problem
+
+    def listen(self, told: Callable[[], None]) -> None:
+        """`told` is called whenever the state has changed, by the writer: it must not take time."""
+        self._listeners.append(told)
 
     def start(self) -> None:
         self._thread.start()
@@ -176,6 +181,8 @@ class Loop(Generic[State, Event]):
             return error
         self._state = state
         self._revision += 1
+        for told in self._listeners:
+            told()
         return None
 
     def _put_right(self) -> None:

@@ -14,7 +14,7 @@ import structlog
 from immutables import Map
 
 from agent.desired import desired, diff, realized
-from agent.events import EndpointPut, Event, HostChanged, NetworkPut, PolicyResolved
+from agent.events import EndpointPut, Event, HostChanged, NetworkPut, PeersSynced, PolicyResolved
 from agent.operations import realize
 from agent.resolution import resolve_all
 from agent.settings import Settings
@@ -132,8 +132,10 @@ def restored_state(
     repository: Repository,
     host: HostFacts,
     known: Numbers,
+    peers: PeersSynced | None = None,
 ) -> State:
-    """An endpoint that the state refuses is left out, and said so in the log."""
+    """An endpoint that the state refuses is left out, and said so in the log. `peers`: the other nodes as they were
+    known last."""
     labels = {number: labels_of(prefix) for prefix, number in known.prefixes.items()}
     addresses: Ipcache[IpcacheEntry] = Ipcache()
     addresses, _ = addresses.put_many(
@@ -152,6 +154,8 @@ def restored_state(
     state, _ = step(state, HostChanged(host))
     state, _ = step(state, PolicyResolved(resolve_all(state, repository)))
     events: list[Event] = [*map(NetworkPut, networks), *map(EndpointPut, endpoints)]
+    if peers is not None:
+        events.append(peers)
     for event in events:
         try:
             state, _ = step(state, event)

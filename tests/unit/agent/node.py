@@ -14,6 +14,7 @@ from agent.journal import Journal
 from agent.live import LiveSettings, with_kept
 from agent.loop import Loop
 from agent.operations import realize
+from agent.peers import remembered_peers
 from agent.realm import AgentRealm
 from agent.restore import (
     known_numbers,
@@ -40,6 +41,7 @@ from store.kv import Entry, Health, KeyValueStore, Op, Watch
 from store.local import LocalStore
 from store.memory import MemoryStore
 from store.networks import NetworkNumbers
+from store.peers import PeerStore
 from store.policies import PolicyStore
 
 KEYS = Keys()
@@ -82,15 +84,18 @@ class Node:
         links: dict[str, int] | None = None,
         room: Room | None = None,
         environment: dict[str, str] | None = None,
+        name: str = "one",
     ) -> None:
         self.cluster = cluster or MemoryStore()
         self.local = local or MemoryStore()
         self.datapath = datapath or MemoryDatapath()
         self.links = {} if links is None else links
         self.room = room
-        self.settings = from_environment({"CILIATE_NODE": "one", **(environment or {})})
+        self.settings = from_environment({"CILIATE_NODE": name, **(environment or {})})
+        self.name = name
+        self.peer_store = PeerStore(self.local)
         self.records = LocalStore(self.local)
-        self.identities = IdentityAllocator(self.cluster, KEYS, "one")
+        self.identities = IdentityAllocator(self.cluster, KEYS, name)
         self.policies, self.last = PolicyStore(self.cluster, KEYS), PolicyStore(self.local, KEYS)
         watch = self.policies.watch()
         self.numbers = NetworkNumbers(self.cluster, KEYS)
@@ -104,8 +109,9 @@ class Node:
                 networks.values(),
                 endpoints,
                 rules,
-                HostFacts(),
+                self.facts(),
                 numbers,
+                remembered_peers(self.peer_store, name),
             ),
             find_rules(watch, self.last),
             self.last,
@@ -121,6 +127,9 @@ class Node:
         self.rules = Rules(self.loop, self.policies, self.last, watch, self.room)
         self.live = LiveSettings(self.settings, self.records, self.loop, self.rules)
 
+    def facts(self) -> HostFacts:
+        return HostFacts()
+
     def start(self) -> Node:
         self.loop.start()
         self.rules.start(self.found)
@@ -132,7 +141,9 @@ class Node:
 
     def restarted(self) -> Node:
         """The node that follows on this one, which was stopped or killed; not started yet."""
-        return Node(self.cluster, self.local, self.datapath, links=self.links, room=self.room)
+        return type(self)(
+            self.cluster, self.local, self.datapath, links=self.links, room=self.room, name=self.name
+        )
 
     @property
     def state(self) -> State:
