@@ -276,7 +276,7 @@ def _policy(system: Current) -> Blueprint:
 
     @blueprint.route("/policy/name/<name>", parameters=[NAME])
     class NamedPolicy(MethodView):
-        @blueprint.response(200, schema.PolicySchema)
+        @blueprint.response(200, schema.OneRuleSetSchema)
         def get(self, name: str) -> Text:
             """The rules of this name that are in force on this node."""
             return system().rules.show_named(name)
@@ -287,7 +287,8 @@ def _policy(system: Current) -> Blueprint:
         def put(self, query: Text, name: str) -> Text:
             """Replace the rules of this name, all of them at once. May be repeated.
 
-            A list without rules is a set too.
+            A list without rules is a set too. With `audit` the set changes no verdict: what would be denied if it were
+            in force, beside all other rules, passes with the verdict AUDIT. Without it, it is in force.
             """
             return system().rules.put_named(
                 name,
@@ -296,6 +297,7 @@ def _policy(system: Current) -> Blueprint:
                 wait=query["wait"],
                 dry_run=query["dry_run"],
                 origin=query["origin"],
+                audit=query["audit"],
             )
 
         @asking(schema.NamedDeleteQuerySchema)
@@ -322,6 +324,7 @@ def _policy(system: Current) -> Blueprint:
                 replace=query["replace_with_labels"],
                 name=query["name"],
                 limit=query["limit"],
+                audit=query["audit"],
             )
 
     @blueprint.route("/policy/selectors")

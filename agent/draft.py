@@ -13,7 +13,7 @@ from agent.views import View, identity
 from model.flow import Direction
 from model.identity import Reserved
 from policy.areas import Areas
-from policy.differences import Change, areas_of, differences
+from policy.differences import Change, Kind, areas_of, differences
 from policy.separation import separation
 
 NAMED = 10
@@ -56,8 +56,7 @@ def draft_view(
         "enforcement_total": len(enforced),
         "changes": [_row(row, areas, shown) for row in rows[:limit]],
         "changes_total": len(rows),
-        "pairs_denied": pairs[True],
-        "pairs_allowed": pairs[False],
+        **{f"pairs_{kind}": pairs[kind] for kind in Kind},
     }
 
 
@@ -78,27 +77,29 @@ def _enforced(state: State, resolution: Resolution) -> Iterable[View]:
                 }
 
 
+_ORDER = {kind: place for place, kind in enumerate(Kind)}
+
 Row = tuple[Change, list[int], list[int]]
 """One of the changes, and all subjects and peers for which it is the same."""
 
 
-def _rows(changes: Iterable[list[Change]]) -> tuple[list[Row], dict[bool, int]]:
-    """What is denied comes first, then what many are affected by. And how many ordered pairs are."""
-    by_subject: dict[tuple[bool, Direction, int, int], tuple[Change, list[int]]] = {}
-    pairs = {True: 0, False: 0}
+def _rows(changes: Iterable[list[Change]]) -> tuple[list[Row], dict[Kind, int]]:
+    """In the order of Kind, then what many are affected by. And how many ordered pairs are."""
+    by_subject: dict[tuple[Kind, Direction, int, int], tuple[Change, list[int]]] = {}
+    pairs = dict.fromkeys(Kind, 0)
     for found in changes:
-        for denied in {change.denied for change in found}:
-            pairs[denied] += 1
+        for kind in {change.kind for change in found}:
+            pairs[kind] += 1
         for change in found:
-            key = (change.denied, change.direction, change.areas, change.subject)
+            key = (change.kind, change.direction, change.areas, change.subject)
             by_subject.setdefault(key, (change, []))[1].append(change.peer)
-    alike: dict[tuple[bool, Direction, int, tuple[int, ...]], Row] = {}
-    for (denied, direction, where, subject), (change, peers) in by_subject.items():
+    alike: dict[tuple[Kind, Direction, int, tuple[int, ...]], Row] = {}
+    for (kind, direction, where, subject), (change, peers) in by_subject.items():
         peers.sort()
-        row = alike.setdefault((denied, direction, where, tuple(peers)), (change, [], peers))
+        row = alike.setdefault((kind, direction, where, tuple(peers)), (change, [], peers))
         row[1].append(subject)
     rows = sorted(
-        alike.values(), key=lambda row: (not row[0].denied, -len(row[1]) * len(row[2]), sorted(row[1]))
+        alike.values(), key=lambda row: (_ORDER[row[0].kind], -len(row[1]) * len(row[2]), sorted(row[1]))
     )
     return rows, pairs
 
@@ -110,7 +111,7 @@ def _row(row: Row, areas: Areas, shown: Callable[[int], View]) -> View:
         members[name] = [shown(number) for number in sorted(numbers)[:NAMED]]
         members[f"{name}_total"] = len(numbers)
     return {
-        "change": "denied" if change.denied else "allowed",
+        "change": change.kind,
         "direction": change.direction.name.lower(),
         "services": areas.text(change.areas),
         **members,

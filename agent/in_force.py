@@ -13,7 +13,7 @@ from model.flow import Direction
 from model.labels import Labels
 from policy.mapstate import map_state
 from policy.narrowing import narrowed, network_of, required
-from policy.resolve import Enforcement
+from policy.resolve import Enforcement, not_audited
 from policy.rule import Element
 from policy.selector import Selector
 from policy.trace import RuleReading, default_reason, numbered
@@ -44,7 +44,13 @@ def endpoint_policy(state: State, endpoint: Endpoint) -> View:
         "entries": len(map_state(subject.policy, state.select)),
         **{
             direction.name.lower(): _direction(
-                state, rules, subject.labels, subject.mode, direction, closed=direction in enforced
+                state,
+                rules,
+                subject.labels,
+                subject.mode,
+                direction,
+                closed=direction in enforced,
+                audited=direction in (subject.policy.would or subject.policy).enforced,
             )
             for direction in Direction
         },
@@ -59,18 +65,24 @@ def _direction(
     direction: Direction,
     *,
     closed: bool,
+    audited: bool,
 ) -> View:
+    """What audited rules say is read as if they were in force."""
     way = direction.name.lower()
     chosen = [one.rule for one in rules]
-    demands, network = required(chosen), network_of(chosen, subject)
+    network = network_of(chosen, subject)
+    demands = {False: required(not_audited(chosen)), True: required(chosen)}
     telling = [one for one in rules if one.rule.allows[direction] or one.rule.denies[direction]]
     if mode is Enforcement.NEVER:
         reason = "enforcement is `never`: rules are ignored"
     else:
-        reason = default_reason(telling, closed, mode, direction)
+        in_force = [one for one in telling if not one.rule.is_audited]
+        reason = default_reason(in_force, closed, mode, direction)
+        if audited and not closed:
+            reason = f"only told, for it is audited: {default_reason(telling, audited, mode, direction)}"
 
-    def shown(element: Element, path: str, *, denies: bool) -> View:
-        demanded = demands.get((direction, denies), ())
+    def shown(element: Element, path: str, *, denies: bool, audited: bool) -> View:
+        demanded = demands[audited].get((direction, denies), ())
         peers = [narrowed(peer, demanded, network) for peer in element.peers or ()]
         return {
             "path": path,
@@ -81,6 +93,7 @@ def _direction(
 
     return {
         "enforced": closed,
+        "audited": audited and not closed,
         "reason": reason,
         "rules": [
             {
@@ -89,7 +102,12 @@ def _direction(
                 "text": str(one),
                 "why": one.why,
                 "elements": [
-                    shown(element, f"{way}{'Deny' if denies else ''}[{place}]", denies=denies)
+                    shown(
+                        element,
+                        f"{way}{'Deny' if denies else ''}[{place}]",
+                        denies=denies,
+                        audited=one.rule.is_audited,
+                    )
                     for denies, lists in ((True, one.rule.denies), (False, one.rule.allows))
                     for place, element in enumerate(lists[direction])
                 ],

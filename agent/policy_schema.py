@@ -77,12 +77,17 @@ class PolicyKeySchema(Answer):
     peer = fields.Integer(allow_none=True, metadata={"description": "identity; 0: any; null: a new one"})
     protocol = fields.String()
     port = fields.String(metadata={"description": "a port, a range, or any; ICMP: the type"})
-    deny = fields.Boolean()
+    deny = fields.Boolean(metadata={"description": "it does; with verdict audit, it would"})
 
 
 class SideSchema(Answer):
     judged = fields.Boolean(metadata={"description": "false: this end has no rules"})
-    verdict = _verdict("of this end's policy alone")
+    verdict = fields.String(
+        validate=validate.OneOf(["allowed", "denied", "audit"]),
+        metadata={
+            "description": "of this end's policy alone; audit: audited rules alone deny it, and it passes"
+        },
+    )
     audit = fields.Boolean(metadata={"description": "what this end's policy denies is told, and passes"})
     reason = fields.String()
     enforced = fields.Boolean(metadata={"description": "is what no rule allows denied"})
@@ -111,7 +116,8 @@ class TraceSchema(Answer):
     verdict = fields.String(
         validate=validate.OneOf(["allowed", "denied", "audit"]),
         metadata={
-            "description": "of a packet that opens a flow; answers to it pass. audit: policy denies it, and it passes"
+            "description": "of a packet that opens a flow; answers to it pass. audit: it is denied in audit mode, or "
+            "by audited rules alone, and passes"
         },
     )
     reason = fields.String(metadata={"description": "what decided, in one sentence"})
@@ -133,6 +139,9 @@ class CheckQuerySchema(Question):
         metadata={"description": "the draft would replace the rules with all of these labels"},
     )
     name = fields.String(load_default="", metadata={"description": "the draft would be the set of this name"})
+    audit = fields.Boolean(
+        load_default=False, metadata={"description": "with `name`: the set would be audited, and only report"}
+    )
     limit = fields.Integer(
         load_default=100,
         validate=validate.Range(min=1, max=10_000),
@@ -156,7 +165,10 @@ class NewlyEnforcedSchema(Answer):
 
 class ChangeSchema(Answer):
     change = fields.String(
-        validate=validate.OneOf(["denied", "allowed"]), metadata={"description": "what would newly be so"}
+        validate=validate.OneOf(["denied", "audited", "allowed"]),
+        metadata={
+            "description": "what would newly be so; audited: it passes and is told, for audited rules alone deny it"
+        },
     )
     direction = fields.String(metadata={"description": "of the subjects' rules, which make the difference"})
     services = fields.String(metadata={"description": "ports and protocols, in words"})
@@ -179,10 +191,13 @@ class CheckSchema(Answer):
     pairs_denied = fields.Integer(
         metadata={"description": "ordered pairs of identities between which something is newly denied"}
     )
+    pairs_audited = fields.Integer(metadata={"description": "likewise, told by audited rules"})
     pairs_allowed = fields.Integer(metadata={"description": "likewise, allowed"})
     warnings = fields.List(
         fields.Nested(WarningSchema),
-        metadata={"description": "AUDIT: audit mode is on; CIDR: what a rule seems to deny, and does not"},
+        metadata={
+            "description": "AUDIT: audit mode is on, or sets are audited; CIDR: what a rule seems to deny, and does not"
+        },
     )
     revision = fields.Integer(
         metadata={"description": "of the rules in force that the draft was held against"}
@@ -215,6 +230,7 @@ class RuleInForceSchema(Answer):
 
 class DirectionInForceSchema(Answer):
     enforced = fields.Boolean(metadata={"description": "is what no rule allows denied"})
+    audited = fields.Boolean(metadata={"description": "would it be so if audited rules were in force"})
     reason = fields.String(metadata={"description": "why it is, or is not"})
     rules = fields.List(fields.Nested(RuleInForceSchema))
 

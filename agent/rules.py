@@ -43,13 +43,16 @@ _REALIZE_SECONDS = 60.0
 
 Change = Callable[[Repository], Repository]
 
+_Content = tuple[tuple[Mapping[str, Any], ...], bool]
+"""Of a set: its rules, and whether it is audited."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """What was worked out for rules just before they were stored. Good while `cidrs` are the prefixes known, and rules
     are enforced as they were."""
 
-    documents: Mapping[str, tuple[Mapping[str, Any], ...]]
+    sets: Mapping[str, _Content]
     cidrs: CidrIdentities
     resolution: Resolution
 
@@ -57,7 +60,7 @@ class _Prepared:
         return (
             self.cidrs is state.cidrs
             and self.resolution.enforcement is state.enforcement
-            and self.documents == {name: found.rules for name, found in sets.items()}
+            and self.sets == {name: (found.rules, found.audit) for name, found in sets.items()}
         )
 
 
@@ -123,18 +126,28 @@ class Rules:
         self._wait(revision, wait)
         shown, repository = self._revision, self._loop.state.repository
         rules = repository.with_labels(Labels.parse(labels)) if labels else repository.rules()
-        return {"policy": dump_rules(rules), "revision": shown}
+        return {**_shown(rules), "revision": shown}
 
     def show_named(self, name: str) -> dict[str, Any]:
         shown, repository = self._revision, self._loop.state.repository
         if name not in repository.named:
             raise NotFound(f"no rules named {name!r} are in force", path="name", hint=_names(repository))
-        return {"policy": dump_rules(repository.named[name]), "revision": shown}
+        return {
+            **_shown(repository.named[name]),
+            "audit": name in repository.audited,
+            "revision": shown,
+        }
 
     def sets(self) -> list[dict[str, Any]]:
         """The named sets that are stored."""
         return [
-            {"name": name, "rules": len(found.rules), "origin": found.origin, "revision": found.index}
+            {
+                "name": name,
+                "rules": len(found.rules),
+                "audit": found.audit,
+                "origin": found.origin,
+                "revision": found.index,
+            }
             for name, found in sorted(self._store.all().items())
             if name != UNNAMED
         ]
@@ -147,17 +160,28 @@ class Rules:
         return {**trace_view(self._loop.state, source, destination, dport, full=full), "revision": shown}
 
     def check(
-        self, body: bytes, mimetype: str, *, replace: Sequence[str], name: str, limit: int
+        self,
+        body: bytes,
+        mimetype: str,
+        *,
+        replace: Sequence[str],
+        name: str,
+        limit: int,
+        audit: bool = False,
     ) -> dict[str, Any]:
         """What a `put` of these, or with a name a `put_named`, would change for the rules in force. Raises Exhausted
         where they would be refused for want of room."""
         from agent.draft import draft_view  # rarely wanted
 
+        if audit and not name:
+            raise InvalidInput(
+                "only a named set of rules can be audited", path="audit", hint="say the name it would have"
+            )
         rules, doomed = load_rules(parse(body, mimetype), self._give_way), Labels.parse(replace)
         shown, state = self._revision, self._loop.state
         if name:
             _check_name(name)
-            draft = state.repository.set_named(name, rules)
+            draft = state.repository.set_named(name, rules, audit=audit)
         elif replace:
             draft = state.repository.replace_with_labels(doomed, rules)
         else:
@@ -183,26 +207,34 @@ class Rules:
         return self._put(UNNAMED, rules, change, wait=wait, dry_run=dry_run)
 
     def put_named(
-        self, name: str, body: bytes, mimetype: str, *, wait: float, dry_run: bool, origin: str = ""
+        self,
+        name: str,
+        body: bytes,
+        mimetype: str,
+        *,
+        wait: float,
+        dry_run: bool,
+        origin: str = "",
+        audit: bool = False,
     ) -> dict[str, Any]:
         """Replaces the set of this name as a whole. `origin`: who keeps it from now on; a set that another keeps is
-        refused to it (Conflict)."""
+        refused to it (Conflict). `audit`: it only reports."""
         _check_name(name)
         rules = load_rules(parse(body, mimetype), self._give_way)
         known = self._store.all().get(name)
         result = "created"
         if known is not None:
-            is_same = (list(known.rules), known.origin) == (dump_rules(rules), origin)
+            is_same = (list(known.rules), known.origin, known.audit) == (dump_rules(rules), origin, audit)
             result = "unchanged" if is_same else "changed"
         answer = self._put(
             name,
             rules,
-            lambda repository: repository.set_named(name, rules),
+            lambda repository: repository.set_named(name, rules, audit=audit),
             wait=wait,
             dry_run=dry_run,
             origin=origin,
         )
-        return {**answer, "result": result, "origin": origin}
+        return {**answer, "result": result, "origin": origin, "audit": audit}
 
     def delete(self, labels: Sequence[str], wait: float) -> dict[str, Any]:
         """Those without a name that carry all of these labels; without labels, all without a name."""
@@ -267,10 +299,11 @@ class Rules:
                     return index or self._revision, before, after
                 rules = after.unnamed if name == UNNAMED else after.named.get(name)
                 documents = None if rules is None else tuple(dump_rules(rules))
-                self._prepare(sets, name, after, documents)
+                audit = name in after.audited
+                self._prepare(sets, name, after, None if documents is None else (documents, audit))
                 try:
                     if documents is not None:
-                        written = self._store.put(name, documents, index=index, origin=origin)
+                        written = self._store.put(name, documents, index=index, origin=origin, audit=audit)
                         return written, before, after
                     return self._store.delete(name, index=index or None), before, after
                 except Conflict:
@@ -282,14 +315,14 @@ class Rules:
         sets: Mapping[str, RuleSet],
         name: str,
         repository: Repository,
-        documents: tuple[Mapping[str, Any], ...] | None,
+        content: _Content | None,
     ) -> None:
         state = self._loop.state
         resolution = resolve_all(state, repository, self._give_way)
         self._room.check(state, resolution)
-        after = {other: found.rules for other, found in sets.items() if other != name}
-        if documents is not None:
-            after[name] = documents
+        after = {other: (found.rules, found.audit) for other, found in sets.items() if other != name}
+        if content is not None:
+            after[name] = content
         self._prepared = _Prepared(after, state.cidrs, resolution)
 
     def _wait(self, revision: int, seconds: float) -> None:
@@ -392,6 +425,11 @@ def _not_in_force(failure: Exception) -> CiliateError:
         hint="the rules before them stay in force; "
         + (getattr(failure, "hint", "") or "see `ciliate status` and the agent's log"),
     )
+
+
+def _shown(rules: Sequence[Rule]) -> dict[str, Any]:
+    audited = [place for place, rule in enumerate(rules) if rule.is_audited]
+    return {"policy": dump_rules(rules), "audited": audited}
 
 
 def _check_name(name: str) -> None:

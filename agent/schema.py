@@ -208,12 +208,25 @@ class AddressSchema(Answer):
     endpoint = fields.Integer(metadata={"description": "number of a local endpoint, else 0"})
 
 
+AUDIT = "it only reports: what it would deny passes, with the verdict AUDIT"
+
+
 class PolicySchema(Answer):
     policy = fields.List(fields.Dict(), metadata={"description": "rules as they were given"})
-    revision = fields.Integer(metadata={"description": "GET: of what is in force; PUT: of this change"})
+    audited = fields.List(
+        fields.Integer(),
+        metadata={"description": "places in the list of those whose set is audited"},
+    )
+    revision = fields.Integer(metadata={"description": "of what is in force"})
 
 
-class PutPolicySchema(PolicySchema):
+class OneRuleSetSchema(PolicySchema):
+    audit = fields.Boolean(metadata={"description": AUDIT})
+
+
+class PutPolicySchema(Answer):
+    policy = fields.List(fields.Dict(), metadata={"description": "rules as they were given"})
+    revision = fields.Integer(metadata={"description": "of this change"})
     warnings = fields.List(
         fields.Nested(WarningSchema),
         metadata={"description": "CIDR: what a rule seems to deny, and does not"},
@@ -226,11 +239,13 @@ class NamedPolicySchema(PutPolicySchema):
         metadata={"description": "of this change, or of the dry run"},
     )
     origin = fields.String(metadata={"description": "who keeps this set, or empty"})
+    audit = fields.Boolean(metadata={"description": AUDIT})
 
 
 class RuleSetSchema(Answer):
     name = fields.String()
     rules = fields.Integer(metadata={"description": "how many"})
+    audit = fields.Boolean(metadata={"description": AUDIT})
     origin = fields.String(metadata={"description": "who keeps this set, or empty"})
     revision = fields.Integer(metadata={"description": "in which it was changed last"})
 
@@ -284,13 +299,6 @@ class PolicyDeleteQuerySchema(Question):
     wait = _wait()
 
 
-def _no_audit(value: bool) -> None:
-    if value:
-        raise ValidationError(
-            "rules cannot be audited set by set yet: set CILIATE_POLICY_AUDIT for all, or the audit mode of an endpoint"
-        )
-
-
 class NamedPutQuerySchema(Question):
     origin = fields.String(
         load_default="",
@@ -301,8 +309,7 @@ class NamedPutQuerySchema(Question):
     )
     audit = fields.Boolean(
         load_default=False,
-        validate=_no_audit,
-        metadata={"description": "only false yet: audit mode is for all rules, or for an endpoint"},
+        metadata={"description": "the set only reports: what it would deny passes, with the verdict AUDIT"},
     )
     wait = _wait()
     dry_run = _dry_run()

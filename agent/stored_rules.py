@@ -54,9 +54,9 @@ def keep_rules(repository: Repository, last: PolicyStore) -> None:
     sets = {UNNAMED: repository.unnamed, **repository.named}
     kept = last.all()
     for name, rules in sets.items():
-        documents = tuple(dump_rules(rules))
-        if name not in kept or kept[name].rules != documents:
-            last.put(name, documents)
+        documents, audit = tuple(dump_rules(rules)), name in repository.audited
+        if name not in kept or (kept[name].rules, kept[name].audit) != (documents, audit):
+            last.put(name, documents, audit=audit)
     for name in kept.keys() - sets.keys():
         last.delete(name)
 
@@ -66,7 +66,11 @@ def repository_of(sets: Mapping[str, RuleSet]) -> Repository:
     repository = Repository()
     for name, stored in sorted(sets.items()):
         rules = load_rules(list(stored.rules))
-        repository = repository.add(rules) if name == UNNAMED else repository.set_named(name, rules)
+        repository = (
+            repository.add(rules)
+            if name == UNNAMED
+            else repository.set_named(name, rules, audit=stored.audit)
+        )
     return repository
 
 

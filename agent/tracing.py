@@ -34,9 +34,9 @@ def trace_view(state: State, source: str, destination: str, dport: str, *, full:
     verdict, reason = "allowed", "both ends allow it"
     for name, one in (("ingress", receiver), ("egress", sender)):
         side = sides[name]
-        if side["verdict"] == "denied" and (verdict != "denied" or not side["audit"]):
-            verdict = "audit" if side["audit"] else "denied"
-            reason = f"{name} of {one.name}: {side['reason']}"
+        comes_to = "audit" if side["verdict"] == "denied" and side["audit"] else side["verdict"]
+        if comes_to == "denied" or (comes_to == "audit" and verdict != "denied"):
+            verdict, reason = comes_to, f"{name} of {one.name}: {side['reason']}"
     if separate:
         verdict, reason = "denied", separate.text
     return {
@@ -144,7 +144,7 @@ def _side(state: State, party: Party, peer: Party, packet: Packet, full: bool) -
     return {
         "judged": True,
         "audit": party.is_audited(state),
-        "verdict": "allowed" if side.is_allowed else "denied",
+        "verdict": "audit" if side.is_audited else "allowed" if side.is_allowed else "denied",
         "reason": side.reason,
         "enforced": side.enforced,
         "slot": subject.slot if subject else None,

@@ -29,6 +29,8 @@ _REASONS = {
     Verdict.ALLOWED: DropReason.NONE,
     Verdict.DENIED: DropReason.POLICY_DENIED,
     Verdict.DENIED_BY_RULE: DropReason.POLICY_DENY_RULE,
+    Verdict.AUDITED: DropReason.POLICY_DENIED,
+    Verdict.AUDITED_BY_RULE: DropReason.POLICY_DENY_RULE,
 }
 
 _WORLD = frozenset({Reserved.WORLD, Reserved.WORLD_IPV4, Reserved.WORLD_IPV6})
@@ -36,8 +38,12 @@ _WORLD = frozenset({Reserved.WORLD, Reserved.WORLD_IPV4, Reserved.WORLD_IPV6})
 
 class Answers:
     def __init__(self, facts: Facts) -> None:
-        self._rules = load_rules([json.loads(document) for document in facts.rules])
-        repository = Repository(self._rules)
+        in_force, audited = (
+            load_rules([json.loads(document) for document in documents])
+            for documents in (facts.rules, facts.audited)
+        )
+        repository = Repository(in_force).set_named("audited", audited, audit=True)
+        self._rules = repository.rules()
         wanted = {
             prefix
             for rule in self._rules
@@ -56,21 +62,23 @@ class Answers:
         self._selecting: dict[int, list[Rule]] = {}
 
     def by_the_rules(self, meeting: Meeting, protocol: int, port: int) -> Ruling:
-        def said(end: _End) -> DropReason:
+        def said(end: _End) -> _Word:
             identity = end.container.identity
             rules, mode = self.rules_of(identity), self._modes[identity]
             labels = end.subject.labels, end.peer.labels
-            return _REASONS[verdict(rules, mode, *labels, end.direction, protocol, port)]
+            found = verdict(rules, mode, *labels, end.direction, protocol, port)
+            return _Word(_REASONS[found], audited=found.passes)
 
         return _forbidden(meeting) or _of_both(meeting, said)
 
     def by_the_twin(self, meeting: Meeting, protocol: int, port: int) -> Ruling:
-        def said(end: _End) -> DropReason:
+        def said(end: _End) -> _Word:
             entries = self._maps[end.container.identity]
             decision = decide(entries, end.peer.identity, end.direction, protocol, port)
-            if decision.allowed:
-                return DropReason.NONE
-            return DropReason.POLICY_DENY_RULE if decision.deny_rule else DropReason.POLICY_DENIED
+            if decision.allowed and not decision.audited:
+                return _Word(DropReason.NONE)
+            reason = DropReason.POLICY_DENY_RULE if decision.deny_rule else DropReason.POLICY_DENIED
+            return _Word(reason, audited=decision.audited)
 
         return _forbidden(meeting) or _of_both(meeting, said)
 
@@ -79,6 +87,14 @@ class Answers:
         if identity not in self._selecting:
             self._selecting[identity] = selecting(self._rules, self._labels[identity])
         return self._selecting[identity]
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """Of one end's policy. `audited`: only audited rules deny it, if anything does."""
+
+    reason: DropReason
+    audited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +116,18 @@ def _ends(meeting: Meeting) -> Iterator[_End]:
         yield _End(destination, destination.container, source, Direction.INGRESS)
 
 
-def _of_both(meeting: Meeting, said: Callable[[_End], DropReason]) -> Ruling:
-    """The first end that refuses decides; the refusal of one in audit mode is only noted, the first such one."""
+def _of_both(meeting: Meeting, said: Callable[[_End], _Word]) -> Ruling:
+    """The first end that refuses decides; the refusal of one in audit mode, or of audited rules, is only noted, the
+    first such one."""
     noted = PASSES
     for end in _ends(meeting):
-        reason = said(end)
-        if reason is DropReason.NONE:
+        word = said(end)
+        if word.reason is DropReason.NONE:
             continue
-        if EndpointFlag.AUDIT not in end.container.flags:
-            return Ruling(reason, end.direction)
+        if not word.audited and EndpointFlag.AUDIT not in end.container.flags:
+            return Ruling(word.reason, end.direction)
         if noted is PASSES:
-            noted = Ruling(reason, end.direction, audited=True)
+            noted = Ruling(word.reason, end.direction, audited=True)
     return noted
 
 

@@ -36,6 +36,8 @@ class Container:
 class Facts:
     rules: tuple[str, ...]
     """In force, as the JSON that they came as."""
+    audited: tuple[str, ...]
+    """Of sets that only report."""
     modes: Mapping[int, Enforcement]
     """By identity of a container."""
     labels: Mapping[int, Labels]
@@ -47,8 +49,10 @@ class Facts:
 
 
 def facts_of(state: State) -> Facts:
+    rules = state.repository.rules()
     return Facts(
-        rules=tuple(rule.document for rule in state.repository.rules()),
+        rules=tuple(rule.document for rule in rules if not rule.is_audited),
+        audited=tuple(rule.document for rule in rules if rule.is_audited),
         modes={identity: subject.mode for identity, subject in state.subjects.items()},
         labels={
             number: labels for number, labels in state.known_identities().items() if not is_local(number)

@@ -15,7 +15,7 @@ from model.flow import Direction, DropReason
 from model.identity import Reserved
 from model.labels import Labels
 from model.network import IPNetwork
-from policy.mapstate import PolicyEntry, PolicyKey
+from policy.mapstate import PolicyEntry, PolicyFlag, PolicyKey
 
 View = dict[str, Any]
 
@@ -119,6 +119,26 @@ def count_endpoints(state: State) -> View:
 
 def audit_warnings(state: State) -> list[View]:
     """It is easily forgotten."""
+    return [*_audited_sets(state), *_audit_mode(state)]
+
+
+def _audited_sets(state: State) -> list[View]:
+    names = sorted(state.repository.audited)
+    if not names:
+        return []
+    text = f"audited sets of rules, which drop nothing: {', '.join(names[:10])}"
+    if names[10:]:
+        text += f" and {len(names) - 10} more"
+    return [
+        {
+            "kind": "AUDIT",
+            "text": text,
+            "hint": "`ciliate policy apply` without --audit brings one into force",
+        }
+    ]
+
+
+def _audit_mode(state: State) -> list[View]:
     if state.audit:
         text = "audit mode: what policy denies passes, everywhere"
         return [
@@ -232,8 +252,22 @@ def policy_entry(slot: int, owner: int, key: PolicyKey, entry: PolicyEntry) -> V
             "protocol": PROTOCOLS.get(key.protocol, str(key.protocol)),
             "port": ports_of(key),
         },
-        "value": {"deny": entry.deny, "proxy_port": entry.proxy_port, "cookie": entry.cookie},
+        "value": {
+            "deny": PolicyFlag.DENY in entry.says,
+            "audit": _audited(entry.says),
+            "proxy_port": entry.proxy_port,
+            "cookie": entry.cookie,
+        },
     }
+
+
+def _audited(says: PolicyFlag) -> str:
+    """What would be so if audited rules were in force, where it is not so already; else empty."""
+    if PolicyFlag.WOULD_DENY in says:
+        return "" if PolicyFlag.DENY in says else "would deny"
+    if PolicyFlag.WOULD_ALLOW in says:
+        return "" if PolicyFlag.ALLOW in says else "would allow"
+    return "would not allow" if PolicyFlag.ALLOW in says else "would not deny"
 
 
 def conntrack_entry(record: ConntrackRecord, now_ns: int) -> View:

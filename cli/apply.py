@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cli.documents import Rules
 
 Done = dict[str, Any]
-"""`name`, `rules` (how many), `result`, `revision` and `warnings` of a set."""
+"""`name`, `rules` (how many), `result`, `audit`, `revision` and `warnings` of a set."""
 
 COLUMNS = ("SET", "RULES", "RESULT")
 
@@ -28,6 +28,9 @@ STYLES = {"created": GOOD, "changed": WAITING, "unchanged": "", "pruned": BAD}
 @click.command()
 @click.option("-f", "--file", "source", metavar="FILE|DIR", required=True, help="Where the sets are.")
 @click.option("--prune", is_flag=True, help="Delete the sets that this DIR once made and no longer has.")
+@click.option(
+    "--audit", is_flag=True, help="They drop nothing: what they would deny passes, and is told as AUDIT."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option(
     "--origin",
@@ -41,6 +44,7 @@ def apply(
     places: Places,
     source: str,
     prune: bool,
+    audit: bool,
     dry_run: bool,
     origin: str | None,
     wait: float,
@@ -55,9 +59,13 @@ def apply(
     A set remembers its origin, the directory of its file. --prune deletes the sets of this origin that have no file
     any more, after all others are in place, and no other sets; and apply refuses to replace a set of another origin.
 
+    With --audit the sets only report what they would deny if they were in force beside all other rules; whoever is
+    denied by these stays so. The same command without --audit brings them into force.
+
     \b
     ciliate policy apply -f /etc/ciliate/policies --prune --wait 5
     ciliate policy apply -f web.yaml --dry-run
+    ciliate policy apply -f web.yaml --audit
     """
 
     path = Path(source)
@@ -68,9 +76,9 @@ def apply(
     keeper = str((path if path.is_dir() else path.parent).resolve()) if origin is None else origin
     sets = _sets(source)
     agent = places.agent(timeout=60.0)
-    plan = [_put(agent, each, keeper, dry_run=True) for each in sets]
+    plan = [_put(agent, each, keeper, audit=audit, dry_run=True) for each in sets]
     doomed = _doomed(agent, keeper, {each.name for each in sets}) if prune else []
-    done = [*plan, *doomed] if dry_run else _carry_out(agent, sets, plan, doomed, keeper)
+    done = [*plan, *doomed] if dry_run else _carry_out(agent, sets, plan, doomed, keeper, audit=audit)
     if wait and not dry_run:
         revision = max((each["revision"] for each in done), default=0)
         places.agent(wait + 10).get("policy", {"revision": revision, "wait": wait})
@@ -103,8 +111,12 @@ def _sets(source: str) -> list[_Set]:
     return list(found.values())
 
 
-def _put(agent: Service, each: _Set, origin: str, *, dry_run: bool) -> Done:
-    query: Query = {"origin": origin, "dry-run": "true" if dry_run else "false"}
+def _put(agent: Service, each: _Set, origin: str, *, audit: bool, dry_run: bool) -> Done:
+    query: Query = {
+        "origin": origin,
+        "audit": "true" if audit else "false",
+        "dry-run": "true" if dry_run else "false",
+    }
 
     def locate(path: str) -> str:
         return each.file if path == "name" else each.rules.locate(path)
@@ -114,6 +126,7 @@ def _put(agent: Service, each: _Set, origin: str, *, dry_run: bool) -> Done:
         "name": each.name,
         "rules": len(answer["policy"]),
         "result": answer["result"],
+        "audit": answer["audit"],
         "revision": answer["revision"],
         "warnings": answer["warnings"],
     }
@@ -125,6 +138,7 @@ def _doomed(agent: Service, origin: str, names: set[str]) -> list[Done]:
             "name": found["name"],
             "rules": found["rules"],
             "result": "pruned",
+            "audit": found["audit"],
             "revision": found["revision"],
             "warnings": [],
         }
@@ -134,14 +148,14 @@ def _doomed(agent: Service, origin: str, names: set[str]) -> list[Done]:
 
 
 def _carry_out(
-    agent: Service, sets: list[_Set], plan: list[Done], doomed: list[Done], origin: str
+    agent: Service, sets: list[_Set], plan: list[Done], doomed: list[Done], origin: str, *, audit: bool
 ) -> list[Done]:
     """What is deleted is so only when everything else is in place: no moment has fewer rules than before and after."""
     done: list[Done] = []
     try:
         for each, planned in zip(sets, plan, strict=True):
             is_same = planned["result"] == "unchanged"
-            done.append(planned if is_same else _put(agent, each, origin, dry_run=False))
+            done.append(planned if is_same else _put(agent, each, origin, audit=audit, dry_run=False))
         for gone in doomed:
             revision = agent.delete(f"policy/name/{gone['name']}")["revision"]
             done.append({**gone, "revision": revision})
@@ -154,4 +168,6 @@ def _carry_out(
 
 
 def _row(done: Done) -> tuple[str | int | Cell, ...]:
-    return done["name"], done["rules"], Cell(done["result"], STYLES[done["result"]])
+    result = done["result"]
+    said = f"{result}, audited" if done["audit"] and result != "pruned" else result
+    return done["name"], done["rules"], Cell(said, STYLES[result])

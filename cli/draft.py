@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cli.words import BAD, GOOD, Cell
+from cli.words import BAD, GOOD, WAITING, Cell
 
 Answer = Mapping[str, Any]
 Row = tuple[str | int | Cell, ...]
 
 COLUMNS = ("NEWLY", "RULES OF", "DIRECTION", "ON", "FROM OR TO")
 
-NEWLY = {"denied": Cell("DENIED", BAD), "allowed": Cell("ALLOWED", GOOD)}
+NEWLY = {
+    "denied": Cell("DENIED", BAD),
+    "audited": Cell("AUDIT", WAITING),
+    "allowed": Cell("ALLOWED", GOOD),
+}
 
 
 def summary(answer: Answer) -> Iterator[str]:
@@ -21,9 +25,11 @@ def summary(answer: Answer) -> Iterator[str]:
     yield f"{_count(rules['before'], 'rule')} in force, {rules['after']} with the draft"
     if not answer["changes_total"] and not answer["enforcement_total"]:
         yield "nothing changes for the endpoints of this host"
-    for number, what in ((answer["pairs_denied"], "denied"), (answer["pairs_allowed"], "allowed")):
-        if number:
+    for what in ("denied", "allowed"):
+        if number := answer[f"pairs_{what}"]:
             yield f"{_count(number, 'pair')} of identities would newly be {what} something"
+    if number := answer["pairs_audited"]:
+        yield f"between {_count(number, 'pair')} of identities something passes that would newly be told as AUDIT"
     for each in answer["enforcement"]:
         name = (
             f"{each['name']} (endpoint {each['endpoint']})"

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli import questions, verify
+from cli import questions, verify, words
 from cli import rules as wording
 from cli.apply import apply
 from cli.client import Places, Query, Service
@@ -25,12 +25,12 @@ def command() -> None:
     """
 
 
-def _rows(rules: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
+def _rows(rules: list[dict[str, Any]], audited: list[int]) -> list[tuple[str | int, ...]]:
     """A line for each thing that a rule says."""
     rows: list[tuple[str | int, ...]] = []
     for number, rule in enumerate(rules):
         said = [
-            f"{direction} {line}"
+            f"{'audited: ' if number in audited else ''}{direction} {line}"
             for direction in ("ingress", "egress")
             for line in wording.direction(rule, direction)
         ]
@@ -115,6 +115,8 @@ def validate(places: Places, source: str, output: str | None) -> None:
 def get(places: Places, wanted: tuple[str, ...], name: str | None, output: str | None) -> None:
     """The rules in force, in words.
 
+    Those of audited sets, which only report, stand among them and say so.
+
     With -o json or -o yaml they are printed so that they can be imported again.
     """
     if name and wanted:
@@ -123,7 +125,7 @@ def get(places: Places, wanted: tuple[str, ...], name: str | None, output: str |
     answer = places.agent().get(path, {"labels": list(wanted)} if wanted else None)
 
     def readable() -> None:
-        print_table(COLUMNS, _rows(answer["policy"]), empty="no rules")
+        print_table(COLUMNS, _rows(answer["policy"], answer["audited"]), empty="no rules")
         click.echo(f"revision {answer['revision']}", err=True)
 
     show(output, answer if output is None else answer["policy"], readable)
@@ -180,6 +182,8 @@ def _delete_all(agent: Service, wait: float, output: str | None) -> None:
 def sets(places: Places, output: str | None) -> None:
     """The named sets of rules, and who keeps them.
 
+    An audited set only reports: what it would deny passes.
+
     ORIGIN is what `ciliate policy apply` says: the directory of their files.
     """
     found = places.agent().get("policy/name")
@@ -187,8 +191,17 @@ def sets(places: Places, output: str | None) -> None:
         output,
         found,
         lambda: print_table(
-            ("SET", "RULES", "REVISION", "ORIGIN"),
-            ((each["name"], each["rules"], each["revision"], each["origin"] or "-") for each in found),
+            ("SET", "RULES", "AUDIT", "REVISION", "ORIGIN"),
+            (
+                (
+                    each["name"],
+                    each["rules"],
+                    words.yes(each["audit"]),
+                    each["revision"],
+                    each["origin"] or "-",
+                )
+                for each in found
+            ),
             empty="no named sets",
         ),
     )

@@ -36,9 +36,9 @@ def trace(
     or labels (role=web,compose:service=db): whoever has them, or would have just these. A name of DNS is
     looked up here, by this host. Nothing is sent.
 
-    The first word is ALLOWED, DENIED or AUDIT (policy denies it, and it passes); each line that begins with `map`
-    names the entry that decides. It is about the packet that opens a flow; answers pass. Exit status 0 whatever the
-    answer: a script looks at the first word, or at .verdict with -o json.
+    The first word is ALLOWED, DENIED or AUDIT (it is denied in audit mode, or by audited rules alone, and passes);
+    each line that begins with `map` names the entry that decides. It is about the packet that opens a flow; answers
+    pass. Exit status 0 whatever the answer: a script looks at the first word, or at .verdict with -o json.
 
     \b
     ciliate policy trace --src client --dst web --dport 80/tcp
@@ -89,6 +89,7 @@ def selectors(places: Places, output: str | None) -> None:
     help="As if imported with this option; repeat it for several.",
 )
 @click.option("--name", metavar="NAME", default="", help="As if it were the named set of this name.")
+@click.option("--audit", is_flag=True, help="With --name: as if that set were audited, and only reported.")
 @click.option(
     "--limit",
     metavar="NUMBER",
@@ -104,6 +105,7 @@ def check(
     source: str,
     replace_with_labels: tuple[str, ...],
     name: str,
+    audit: bool,
     limit: int,
     output: str | None,
 ) -> None:
@@ -116,12 +118,17 @@ def check(
     \b
     ciliate policy check web.yaml --replace-with-labels name=web
     ciliate policy check policies/web.yaml --name web
+    ciliate policy check policies/web.yaml --name web --audit
     """
     from cli import draft
     from cli.documents import read
 
     given = read(source)
+    if audit and not name:
+        raise click.UsageError("--audit is about a named set: say its --name")
     query: Query = {"replace-with-labels": replace_with_labels, "name": name, "limit": limit}
+    if audit:
+        query = {**query, "audit": "true"}
     answer = with_file(
         lambda: places.agent(timeout=60.0).post("policy/check", query, given.rules), given.locate
     )

@@ -17,6 +17,7 @@ VERDICTS = {
 }
 
 AUDIT = "audit mode: what policy denies is told, and passes"
+AUDITED = "audited: only audited rules deny it; it is told, and passes"
 
 MOST = 10
 """Elements that are shown of each end without -v."""
@@ -35,7 +36,8 @@ def lines(answer: Answer, *, verbose: bool) -> Iterator[Line]:
     yield VERDICTS[answer["verdict"]], f": {way}"
     yield (answer["reason"],)
     if answer["verdict"] == "audit":
-        yield ("it passes all the same: audit mode",)
+        by_sets = any(answer[way]["verdict"] == "audit" for way in ("egress", "ingress"))
+        yield (f"it passes all the same: {'audited rules' if by_sets else 'audit mode'}",)
     yield ()
     for preposition, party in (("from", source), ("to", destination)):
         yield (f"{preposition:<6}{describe(party)}",)
@@ -77,7 +79,12 @@ def _side(side: Answer, *, verbose: bool) -> Iterator[Line]:
         yield (f"    ... {-left} more, which -v shows",)
     if side["others"] and verbose:
         yield (f"  {side['others']} other rules are not about this",)
-    yield (f"  map: {entry(side['slot'], side['entry'])}",)
+    said = entry(side["slot"], side["entry"])
+    if side["verdict"] == "audit":
+        said = f"{said}, if the audited rules were in force" if side["entry"]["deny"] else f"{said}, now"
+    yield (f"  map: {said}",)
+    if side["verdict"] == "audit":
+        yield (f"  {AUDITED}",)
     if side["audit"]:
         yield (f"  {AUDIT}",)
     if not side["agrees"]:
@@ -86,7 +93,7 @@ def _side(side: Answer, *, verbose: bool) -> Iterator[Line]:
 
 def _decides(element: Answer, side: Answer, matching: list[Answer]) -> bool:
     """It matches; or nothing does, and it is one of those that might have allowed it."""
-    return bool(element["matches"]) or (side["verdict"] == "denied" and not matching)
+    return bool(element["matches"]) or (side["verdict"] != "allowed" and not matching)
 
 
 def _rule(rule: Answer, elements: list[Answer]) -> Iterator[Line]:
@@ -115,6 +122,8 @@ def policy_lines(policy: Answer) -> Iterator[Line]:
         yield ()
         if side["enforced"]:
             yield f"{direction}: ", VERDICTS["denied"], ", save what a rule allows"
+        elif side["audited"]:
+            yield f"{direction}: ", VERDICTS["audit"], ", save what a rule allows"
         else:
             yield f"{direction}: ", VERDICTS["allowed"], ", save what a rule denies"
         yield (f"  {side['reason']}",)

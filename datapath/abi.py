@@ -11,7 +11,7 @@ import ctypes
 import struct
 from enum import IntEnum, IntFlag
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 be16, be32 = ctypes.c_uint16.__ctype_be__, ctypes.c_uint32.__ctype_be__
@@ -123,7 +123,7 @@ PREFIX_ANY_PROTOCOL, PREFIX_ANY_PORT = 40, 48
 
 
 class PolicyEntry(ctypes.Structure):
-    _fields_ = [("deny", u8), ("pad", u8), ("proxy_port", be16), ("cookie", u32)]
+    _fields_ = [("says", u8), ("pad", u8), ("proxy_port", be16), ("cookie", u32)]
 
 
 class Ct4Key(ctypes.Structure):

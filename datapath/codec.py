@@ -15,7 +15,7 @@ from datapath import abi
 from datapath.tables import ConntrackRecord, CtFlag, EndpointEntry, IpcacheEntry, NodeEntry, Routing
 from model.flow import Direction, DropReason
 from model.network import IPAddress
-from policy.mapstate import PolicyEntry, PolicyKey
+from policy.mapstate import PolicyEntry, PolicyFlag, PolicyKey
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -189,12 +189,12 @@ def decode_policy_key(data: bytes) -> PolicyKey:
 
 
 def encode_policy_entry(entry: PolicyEntry) -> bytes:
-    return _POLICY_ENTRY.pack(entry.deny, entry.proxy_port.to_bytes(2, "big"), entry.cookie)
+    return _POLICY_ENTRY.pack(entry.says, entry.proxy_port.to_bytes(2, "big"), entry.cookie)
 
 
 def decode_policy_entry(data: bytes) -> PolicyEntry:
-    deny, proxy_port, cookie = _POLICY_ENTRY.unpack(data)
-    return PolicyEntry(bool(deny), int.from_bytes(proxy_port, "big"), cookie)
+    says, proxy_port, cookie = _POLICY_ENTRY.unpack(data)
+    return PolicyEntry(PolicyFlag(says), int.from_bytes(proxy_port, "big"), cookie)
 
 
 def decode_conntrack(key: bytes, value: bytes) -> ConntrackRecord:

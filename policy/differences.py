@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from model.flow import Direction
 from policy.areas import Areas
@@ -21,11 +22,19 @@ _BETWEEN_PAUSES = 100
 """Pairs: a fraction of a millisecond."""
 
 
+class Kind(StrEnum):
+    """What becomes of it. AUDITED: it passes and is told, because only audited rules deny it."""
+
+    DENIED = "denied"
+    AUDITED = "audited"
+    ALLOWED = "allowed"
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """`subject`: the end whose rules make the difference, by their `direction`. `areas`: where, a set of Areas."""
 
-    denied: bool
+    kind: Kind
     direction: Direction
     subject: int
     peer: int
@@ -33,7 +42,13 @@ class Change:
 
 
 def areas_of(*policies: Policies) -> Areas:
-    distinct = {id(policy): policy for each in policies for policy in each.values()}
+    distinct = {
+        id(policy): policy
+        for each in policies
+        for one in each.values()
+        for policy in (one, one.would)
+        if policy is not None
+    }
     places: set[Place] = set()
     for policy in distinct.values():
         for grants in (policy.anybody, *policy.peers.values()):
@@ -76,27 +91,44 @@ def _paced(peers: Iterable[int], pause: Callable[[], None]) -> Iterator[int]:
 
 def _between(sender: int, receiver: int, before: Policies, after: Policies, reach: _Reach) -> list[Change]:
     """The sender's rules are named where they make the difference already."""
-    old_out, old_in = _allowed(sender, receiver, before, reach)
-    new_out, new_in = _allowed(sender, receiver, after, reach)
-    old, new = old_out & old_in, new_out & new_in
-    if old == new:
-        return []
+    old, new = (_Views.of(sender, receiver, policies, reach) for policies in (before, after))
     found = []
-    for denied, areas, out in ((True, old & ~new, new_out), (False, new & ~old, old_out)):
+    for kind, areas, out in (
+        (Kind.DENIED, old.passes & ~new.passes, new.out),
+        (Kind.AUDITED, new.told & ~old.told, new.would_out),
+        (Kind.ALLOWED, new.passes & ~old.passes, old.out),
+    ):
         if areas & ~out:
-            found.append(Change(denied, Direction.EGRESS, sender, receiver, areas & ~out))
+            found.append(Change(kind, Direction.EGRESS, sender, receiver, areas & ~out))
         if areas & out:
-            found.append(Change(denied, Direction.INGRESS, receiver, sender, areas & out))
+            found.append(Change(kind, Direction.INGRESS, receiver, sender, areas & out))
     return found
 
 
-def _allowed(sender: int, receiver: int, policies: Policies, reach: _Reach) -> tuple[int, int]:
-    """What the sender's rules let out, and what the receiver's let in. Who has no rules forbids nothing."""
-    out, into = policies.get(sender), policies.get(receiver)
-    return (
-        reach.areas.all if out is None else reach.allowed(out, Direction.EGRESS, receiver),
-        reach.areas.all if into is None else reach.allowed(into, Direction.INGRESS, sender),
-    )
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """What the sender's rules let out, and what both ends' let pass; `would`: if audited rules were in force."""
+
+    out: int
+    passes: int
+    would_out: int
+    would_pass: int
+
+    @classmethod
+    def of(cls, sender: int, receiver: int, policies: Policies, reach: _Reach) -> _Views:
+        """Who has no rules forbids nothing."""
+        out, into = policies.get(sender), policies.get(receiver)
+        may_leave = reach.allowed(out, Direction.EGRESS, receiver)
+        passes = may_leave & reach.allowed(into, Direction.INGRESS, sender)
+        if (out is None or out.would is None) and (into is None or into.would is None):
+            return cls(may_leave, passes, may_leave, passes)
+        would_leave = reach.allowed(out and (out.would or out), Direction.EGRESS, receiver)
+        would_enter = reach.allowed(into and (into.would or into), Direction.INGRESS, sender)
+        return cls(may_leave, passes, would_leave, would_leave & would_enter)
+
+    @property
+    def told(self) -> int:
+        return self.passes & ~self.would_pass
 
 
 class _Reach:
@@ -108,7 +140,9 @@ class _Reach:
         self._grants: dict[int, dict[int, tuple[Grants, ...]]] = {}
         self._known: dict[tuple[int, Direction, tuple[int, ...]], int] = {}
 
-    def allowed(self, policy: SubjectPolicy, direction: Direction, peer: int) -> int:
+    def allowed(self, policy: SubjectPolicy | None, direction: Direction, peer: int) -> int:
+        if policy is None:
+            return self.areas.all
         if id(policy) not in self._grants:
             self._grants[id(policy)] = self._by_peer(policy)
         parts = self._grants[id(policy)].get(peer, ())

@@ -6,7 +6,10 @@ way is held against, in tests and by `ciliate policy verify`.
 1. `never`: allowed.
 2. A deny element that matches, in any rule that selects the subject: denied by a rule.
 3. An allow element that matches: allowed.
-4. Else denied if the direction denies by default, allowed if not."""
+4. Else denied if the direction denies by default, allowed if not.
+
+Audited rules have no part in that. But what passes without them is asked about once more with them, as if all were in
+force: what would not pass then is reported."""
 
 from __future__ import annotations
 
@@ -37,6 +40,19 @@ class Verdict(StrEnum):
     ALLOWED = "allowed"
     DENIED = "denied: no rule allows it"
     DENIED_BY_RULE = "denied by a rule"
+    AUDITED = "allowed, where audited rules mean that no rule allows it"
+    AUDITED_BY_RULE = "allowed, where an audited rule denies it"
+
+    @property
+    def passes(self) -> bool:
+        return self not in (Verdict.DENIED, Verdict.DENIED_BY_RULE)
+
+
+_REPORTED = {
+    Verdict.ALLOWED: Verdict.ALLOWED,
+    Verdict.DENIED: Verdict.AUDITED,
+    Verdict.DENIED_BY_RULE: Verdict.AUDITED_BY_RULE,
+}
 
 
 def verdict(
@@ -50,6 +66,24 @@ def verdict(
 ) -> Verdict:
     """`subject`: whose rules they are; `peer`: who it talks to (egress) or hears from. `protocol`: IP's number. `port`:
     the destination's; ICMP: the type."""
+    every = list(rules)
+    in_force = [rule for rule in every if not rule.is_audited]
+    said = _verdict(in_force, mode, subject, peer, direction, protocol, port)
+    if said is not Verdict.ALLOWED or len(in_force) == len(every):
+        return said
+    return _REPORTED[_verdict(every, mode, subject, peer, direction, protocol, port)]
+
+
+def _verdict(
+    rules: list[Rule],
+    mode: Enforcement,
+    subject: Labels,
+    peer: Labels,
+    direction: Direction,
+    protocol: int,
+    port: int,
+) -> Verdict:
+    """Of rules that are all in force."""
     if mode is Enforcement.NEVER:
         return Verdict.ALLOWED
     allow, deny, way = _LISTS[direction]

@@ -23,6 +23,8 @@ class Repository:
 
     unnamed: tuple[Rule, ...] = ()
     named: Mapping[str, tuple[Rule, ...]] = field(default_factory=Map)
+    audited: frozenset[str] = frozenset()
+    """Names of the sets that only report. Their rules say so, too."""
 
     def rules(self) -> tuple[Rule, ...]:
         return self.unnamed + tuple(rule for name in sorted(self.named) for rule in self.named[name])
@@ -60,11 +62,16 @@ class Repository:
     def replace_with_labels(self, labels: Labels, rules: Iterable[Rule]) -> Repository:
         return self.delete(labels).add(rules)
 
-    def set_named(self, name: str, rules: Iterable[Rule]) -> Repository:
-        return replace(self, named=Map(self.named).set(name, tuple(rules)))
+    def set_named(self, name: str, rules: Iterable[Rule], *, audit: bool = False) -> Repository:
+        marked = tuple(
+            rule if rule.is_audited is audit else replace(rule, is_audited=audit) for rule in rules
+        )
+        audited = self.audited | {name} if audit else self.audited - {name}
+        return replace(self, named=Map(self.named).set(name, marked), audited=audited)
 
     def delete_named(self, name: str) -> Repository:
-        return replace(self, named=Map({key: rules for key, rules in self.named.items() if key != name}))
+        named = Map({key: rules for key, rules in self.named.items() if key != name})
+        return replace(self, named=named, audited=self.audited - {name})
 
 
 def _carries(rule: Rule, labels: Labels) -> bool:

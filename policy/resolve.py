@@ -5,8 +5,8 @@ selector selects, never which selectors apply."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
@@ -53,7 +53,10 @@ class SubjectPolicy:
     peers: Mapping[Selector, Grants]
     enforced: frozenset[Direction]
     selectors: frozenset[Selector]
-    """The keys of `peers`."""
+    """The keys of `peers`, also of those in `would`."""
+    would: SubjectPolicy | None = None
+    """What it were if the audited rules were in force as well; None if none selects the subject. What passes and
+    would not is reported."""
 
     @property
     def ingress_enforced(self) -> bool:
@@ -83,8 +86,9 @@ def resolve_each(
     return policies
 
 
-Cause = tuple[tuple[Rule, ...], frozenset[Direction], str | None]
-"""The rules that select a subject, where it denies by default, and its network if these rules make a difference."""
+Cause = tuple[tuple[Rule, ...], frozenset[Direction], frozenset[Direction], str | None]
+"""The rules that select a subject, where it denies by default, where it would if all were in force, and its network if
+these rules make a difference."""
 
 _known: WeakValueDictionary[Cause, SubjectPolicy] = WeakValueDictionary()
 """Policies that somebody still holds."""
@@ -92,12 +96,28 @@ _known: WeakValueDictionary[Cause, SubjectPolicy] = WeakValueDictionary()
 
 def _resolved(repository: Repository, subject: Labels, mode: Enforcement) -> SubjectPolicy:
     rules = () if mode is Enforcement.NEVER else repository.selecting(subject)
-    directions = enforced(rules, subject, mode)
+    in_force = not_audited(rules) if repository.audited else rules
+    directions = would = enforced(in_force, subject, mode)
+    if in_force is not rules:
+        would = enforced(rules, subject, mode)
     network = network_of(rules, subject) if repository.is_local else None
-    policy = _known.get((rules, directions, network))
+    cause = (rules, directions, would, network)
+    policy = _known.get(cause)
     if policy is None:
-        policy = _known[rules, directions, network] = _merged(rules, directions, network)
+        policy = _merged(in_force, directions, network)
+        if len(in_force) != len(rules):
+            policy = _audited(policy, _merged(rules, would, network))
+        _known[cause] = policy
     return policy
+
+
+def not_audited(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Those that are in force."""
+    return tuple(rule for rule in rules if not rule.is_audited)
+
+
+def _audited(policy: SubjectPolicy, would: SubjectPolicy) -> SubjectPolicy:
+    return replace(policy, selectors=policy.selectors | would.selectors, would=would)
 
 
 def enforced(rules: Collection[Rule], subject: Labels, mode: Enforcement) -> frozenset[Direction]:

@@ -49,6 +49,8 @@ class Rule:
     """Directions in which this rule makes its subjects deny what nobody allows."""
     labels: Labels = field(default_factory=Labels)
     document: str = "{}"
+    is_audited: bool = False
+    """Whether its set only reports: it changes no verdict, and what it would deny is told."""
     is_local: bool = field(init=False, compare=False)
     """Whether it selects peers, or narrows their selection, by labels that Compose gave."""
 

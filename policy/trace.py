@@ -15,7 +15,7 @@ from policy.mapstate import map_state
 from policy.narrowing import Required, narrowed, network_of, required
 from policy.oracle import Verdict
 from policy.repository import Repository
-from policy.resolve import Enforcement, enforced, resolve
+from policy.resolve import Enforcement, enforced, not_audited, resolve
 from policy.rule import Element, Rule
 from policy.wording import element_text, missed, misses, place_text, rule_text, selector_text, services_text
 
@@ -68,7 +68,8 @@ class RuleReading:
 @dataclass(frozen=True, slots=True)
 class Side:
     """One end's view. `rules`: those that select it and speak of this direction; in a full trace, also those that do
-    not select it. `others`: how many were left out. `entry`: the lookup in the map that the rules make."""
+    not select it. `others`: how many were left out. `entry`: the lookup in the map that the rules make. What audited
+    rules say is read as if they were in force; what the others say only where that is what is reported."""
 
     verdict: Verdict
     reason: str
@@ -79,13 +80,20 @@ class Side:
 
     @property
     def is_allowed(self) -> bool:
-        return self.verdict is Verdict.ALLOWED
+        """It passes, be it reported or not."""
+        return self.verdict.passes
+
+    @property
+    def is_audited(self) -> bool:
+        """It passes because those who deny it are audited."""
+        return self.verdict in (Verdict.AUDITED, Verdict.AUDITED_BY_RULE)
 
     @property
     def agrees(self) -> bool:
         """Do the rules as read here and the map say the same?"""
-        said = (self.is_allowed, self.verdict is Verdict.DENIED_BY_RULE)
-        return said == (self.entry.allowed, self.entry.deny_rule)
+        by_rule = self.verdict in (Verdict.DENIED_BY_RULE, Verdict.AUDITED_BY_RULE)
+        said = (self.is_allowed, by_rule, self.is_audited)
+        return said == (self.entry.allowed, self.entry.deny_rule, self.entry.audited)
 
 
 def trace(
@@ -106,14 +114,47 @@ def trace(
         reason = "enforcement is `never`: rules are ignored"
         return Side(Verdict.ALLOWED, reason, False, (), len(repository.rules()), entry)
     rules = repository.selecting(subject)
-    view = _View(peer, packet, required(rules), network_of(rules, subject))
-    read = [_read(*one, subject, view) for one in numbered(repository)]
-    selecting = [one for one in read if one.selects]
-    telling = [one for one in selecting if one.readings or packet.direction in one.rule.default_deny]
-    closed = packet.direction in enforced(rules, subject, mode)
-    verdict, reason = _judge(telling, closed, mode, packet.direction)
+    in_force = not_audited(rules)
+    read = _read_all(repository, in_force, subject, peer, packet)
+    closed = packet.direction in enforced(in_force, subject, mode)
+    said = [one for one in _telling(read, packet) if not one.rule.is_audited]
+    verdict, reason = _judge(said, closed, mode, packet.direction)
+    if len(in_force) != len(rules):
+        as_if = _read_all(repository, rules, subject, peer, packet)
+        would, why = _judge(
+            _telling(as_if, packet),
+            packet.direction in enforced(rules, subject, mode),
+            mode,
+            packet.direction,
+        )
+        if verdict is Verdict.ALLOWED and would in _REPORTED:
+            verdict, reason, read = _REPORTED[would], why, as_if
+        elif would is Verdict.ALLOWED and any(one.rule.is_audited for one in _telling(as_if, packet)):
+            reason += "; it would pass with the audited rules, too" if verdict.passes else AUDITED_IN_VAIN
+        read = [other if one.rule.is_audited else one for one, other in zip(read, as_if, strict=True)]
+    telling = _telling(read, packet)
     shown = tuple(one for one in read if one in telling or not one.selects) if full else tuple(telling)
     return Side(verdict, reason, closed, shown, len(read) - len(shown), entry)
+
+
+AUDITED_IN_VAIN = "; with the audited rules it would pass, but while audited they allow nothing"
+
+_REPORTED = {Verdict.DENIED: Verdict.AUDITED, Verdict.DENIED_BY_RULE: Verdict.AUDITED_BY_RULE}
+
+
+def _read_all(
+    repository: Repository, selecting: tuple[Rule, ...], subject: Labels, peer: Labels, packet: Packet
+) -> list[RuleReading]:
+    """Each rule, as it reads where `selecting` are in force."""
+    view = _View(peer, packet, required(selecting), network_of(selecting, subject))
+    return [_read(*one, subject, view) for one in numbered(repository)]
+
+
+def _telling(read: list[RuleReading], packet: Packet) -> list[RuleReading]:
+    """Those that select the subject and are about the direction."""
+    return [
+        one for one in read if one.selects and (one.readings or packet.direction in one.rule.default_deny)
+    ]
 
 
 def numbered(repository: Repository) -> Iterator[tuple[int, str, Rule]]:

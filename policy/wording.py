@@ -32,8 +32,9 @@ _MOST = 3
 
 
 def rule_text(number: int, name: str, rule: Rule) -> str:
-    """`rule 3 (set base, name=web)`: where it stands, and what it is called."""
+    """`rule 3 (set base, name=web)`: where it stands, and what it is called. `rule 4 (set base, audited)`."""
     called = [f"set {name}"] if name else []
+    called += ["audited"] if rule.is_audited else []
     called += [str(label).removeprefix(f"{ANY}:") for label in rule.labels]
     return f"rule {number} ({', '.join(called)})" if called else f"rule {number}"
 

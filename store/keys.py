@@ -145,22 +145,28 @@ def _number(members: Mapping[str, Any], key: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RulesRecord:
-    """The rules of one set, as the API takes them. `origin`: who keeps this set, as it calls itself; empty: nobody."""
+    """The rules of one set, as the API takes them. `origin`: who keeps this set, as it calls itself; empty: nobody.
+    `audit`: it only reports."""
 
     rules: tuple[dict[str, Any], ...]
     origin: str = ""
+    audit: bool = False
 
 
 def _dump_rules(record: RulesRecord) -> dict[str, Any]:
     members: dict[str, Any] = {"rules": list(record.rules)}
-    return {**members, "origin": record.origin} if record.origin else members
+    if record.origin:
+        members["origin"] = record.origin
+    if record.audit:
+        members["audit"] = True
+    return members
 
 
 def _load_rules(members: Mapping[str, Any]) -> RulesRecord:
     rules = tuple(members["rules"])
     if not all(isinstance(rule, dict) for rule in rules):
         raise ValueError("rules are objects")
-    return RulesRecord(rules, str(members.get("origin", "")))
+    return RulesRecord(rules, str(members.get("origin", "")), members.get("audit", False) is True)
 
 
 IDENTITY: Codec[IdentityRecord] = Codec(

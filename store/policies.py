@@ -18,12 +18,13 @@ UNNAMED = "default"
 @dataclass(frozen=True, slots=True)
 class RuleSet:
     """`index`: the store's index when it was set; for a write that must not overtake another's. `origin`: who keeps
-    it, as it calls itself; empty: nobody."""
+    it, as it calls itself; empty: nobody. `audit`: it only reports."""
 
     name: str
     rules: tuple[Mapping[str, Any], ...]
     index: int
     origin: str = ""
+    audit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,18 @@ class PolicyStore:
         return None if entry is None else self._rule_set(entry)
 
     def put(
-        self, name: str, rules: Sequence[Mapping[str, Any]], *, index: int | None = None, origin: str = ""
+        self,
+        name: str,
+        rules: Sequence[Mapping[str, Any]],
+        *,
+        index: int | None = None,
+        origin: str = "",
+        audit: bool = False,
     ) -> int:
         """Replaces the whole set. Returns the store's index: `watch` tells of it at that index or later.
         `index` None: whatever is there; 0: there must be no such set; else it must not have changed since
         (Conflict)."""
-        record = RulesRecord(tuple(dict(rule) for rule in rules), origin)
+        record = RulesRecord(tuple(dict(rule) for rule in rules), origin, audit)
         value = RULES.encode(record)
         if len(value) > MAX_VALUE:
             raise InvalidInput(
@@ -69,7 +76,7 @@ class PolicyStore:
                 hint="divide them among several named sets",
             )
         written = self._store.transact([Set(self._keys.policy(name), value, index=index)])
-        self._read[name] = RuleSet(name, record.rules, written, origin)
+        self._read[name] = RuleSet(name, record.rules, written, origin, audit)
         return written
 
     def delete(self, name: str, *, index: int | None = None) -> int:
@@ -85,7 +92,7 @@ class PolicyStore:
         if known is not None and known.index == entry.index:
             return known
         record = RULES.decode(entry)
-        return RuleSet(name, record.rules, entry.index, record.origin)
+        return RuleSet(name, record.rules, entry.index, record.origin, record.audit)
 
 
 class PolicyWatch:

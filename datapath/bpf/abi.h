@@ -7,7 +7,7 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 1
+#define ABI_VERSION 2
 
 /* X(name, number, text). Numbers are never reused; those below 220 are Cilium's for the same fact. */
 #define DROP_REASONS(X)                                                                \
@@ -162,8 +162,16 @@ struct policy_key {
 	__be16 port;   /* ICMP: the type */
 };
 
+/* By the rules in force; and as it would be if those of audited sets were in force as well. */
+enum policy_flag {
+	POLICY_ALLOW = 1 << 0,
+	POLICY_DENY = 1 << 1,
+	POLICY_WOULD_ALLOW = 1 << 2,
+	POLICY_WOULD_DENY = 1 << 3,
+};
+
 struct policy_entry {
-	__u8 deny;
+	__u8 says; /* enum policy_flag */
 	__u8 pad;
 	__be16 proxy_port; /* 0: no L7 */
 	__u32 cookie;	   /* which rules made it; means something to the agent only */

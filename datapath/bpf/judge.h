@@ -1,8 +1,9 @@
 /* May this packet pass? A flow is judged in the direction in which it was opened: the separation of
  * networks, then egress policy of the opener, then ingress policy of the responder, each where that end
- * is a container of this node. What the policy of an end in audit mode denies is noted, and passes: that
- * and nothing else, so a container without a map is closed even then. The verdict is kept with the flow, for the epoch that was read before
- * anything else; in another epoch the flow is judged anew, whichever way the packet goes. */
+ * is a container of this node. What the policy of an end in audit mode denies, or what audited sets of rules
+ * would deny, is noted and passes: that and nothing else, so a container without a map is closed even then.
+ * The verdict is kept with the flow, for the epoch that was read before anything else; in another epoch the
+ * flow is judged anew, whichever way the packet goes. */
 #ifndef CILIATE_JUDGE_H
 #define CILIATE_JUDGE_H
 
@@ -19,8 +20,6 @@ static __always_inline bool is_judged(const struct packet *packet, const struct 
 /* Of several reasons the first counts. */
 static __always_inline int audit(struct packet *packet, int result)
 {
-	if (result != -REASON_POLICY_DENIED && result != -REASON_POLICY_DENY_RULE)
-		return result;
 	if (!packet->audited)
 		packet->audited = -result;
 	return 0;
@@ -30,6 +29,7 @@ static __always_inline int judge_end(struct packet *packet, const struct party *
 				     const struct party *peer, __u8 direction)
 {
 	int result;
+	__u8 says;
 	struct policy_key key = {
 		.identity = peer->identity,
 		.direction = direction,
@@ -41,7 +41,12 @@ static __always_inline int judge_end(struct packet *packet, const struct party *
 		return 0;
 	packet->direction = direction;
 	packet->endpoint = local->id;
-	result = ask_policy(local->policy, &key);
+	result = ask_policy(local->policy, &key, &says);
+	if (result)
+		return result;
+	result = in_force(says);
+	if (!result)
+		return audit(packet, if_audited_were(says));
 	return local->flags & ENDPOINT_AUDIT ? audit(packet, result) : result;
 }
 

@@ -30,7 +30,7 @@ from datapath.tables import (
 )
 from model.errors import Exhausted, NotFound
 from model.flow import Direction, DropReason
-from policy.mapstate import PolicyEntry, PolicyKey
+from policy.mapstate import DENY, PolicyEntry, PolicyKey
 
 SIZES = {
     "endpoints": 4,
@@ -281,7 +281,7 @@ class TestPolicies:
     def test_every_kind_of_key_comes_back_as_it_was(self, bench: Bench) -> None:
         policy = {
             PolicyKey(Direction.EGRESS): PolicyEntry(),
-            PolicyKey(Direction.INGRESS, 1000, 17): PolicyEntry(deny=True),
+            PolicyKey(Direction.INGRESS, 1000, 17): DENY,
             PolicyKey(Direction.INGRESS, 1000, 6, 443, 16): PolicyEntry(proxy_port=10001, cookie=7),
             PolicyKey(Direction.INGRESS, (1 << 24) + 1, 6, 0x1F80, 9): PolicyEntry(cookie=2**32 - 1),
         }
@@ -310,7 +310,7 @@ class TestPolicies:
 
     def test_an_edit_changes_what_it_names(self, bench: Bench) -> None:
         bench.datapath.replace_policies({1: allow(80, 81)})
-        changed = {key: PolicyEntry(deny=True) for key in allow(80)}
+        changed = dict.fromkeys(allow(80), DENY)
         bench.datapath.edit_policies([1], {**changed, **allow(443)}, [*allow(81), *allow(9999)])
         assert bench.datapath.policy(1) == {**changed, **allow(443)}
 

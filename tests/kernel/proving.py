@@ -138,6 +138,7 @@ class World:
         """To these rules. Containers come, go, or become others, while the rules are being resolved and afterwards."""
         chance = Random(case.seed)
         repository = Repository().add(self.read(case.rules))
+        repository = repository.set_named("tried", self.read(case.audited), audit=True)
         resolution = resolve_all(self.state, repository, enforcement=case.mode)
         self._churn(chance)
         self.take(PolicyResolved(resolution))

@@ -1,4 +1,4 @@
-"""Would the proof notice? Five mistakes of engines like this, made on purpose: in a copy of the programs' source, in
+"""Would the proof notice? Six mistakes of engines like this, made on purpose: in a copy of the programs' source, in
 how rules are read, in entries on their way to the kernel, and in those that should have gone."""
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ from tests.unit.policy.drawing import Document
 SOURCE_MISTAKES = {
     "deny order": (
         "policy.h",
-        "	if (peer && peer->deny) /* 2 */\n		return -REASON_POLICY_DENY_RULE;\n",
-        "	if (peer)\n		return peer->deny ? -REASON_POLICY_DENY_RULE : 0;\n",
+        "	if (peer)\n		*says |= peer->says;\n",
+        "	if (peer) {\n		*says = peer->says;\n		return 0;\n	}\n",
+    ),
+    "silent audit": (
+        "judge.h",
+        "		return audit(packet, if_audited_were(says));\n",
+        "		return 0;\n",
     ),
     "reply direction": (
         "conntrack.h",
@@ -33,7 +38,8 @@ SOURCE_MISTAKES = {
         "	return &packet->ends[SOURCE];\n",
     ),
 }
-"""What is asked about the peer decides, and a deny for anybody is never seen; an answer counts as its sender's call."""
+"""What is asked about the peer decides, and a deny for anybody is never seen; audited sets report nothing; an answer
+counts as its sender's call."""
 
 
 @pytest.fixture

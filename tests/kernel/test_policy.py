@@ -10,12 +10,11 @@ import pytest
 
 from datapath.tables import IpcacheEntry
 from model.flow import Direction, DropReason
-from policy.mapstate import PolicyEntry, PolicyKey
+from policy.mapstate import ALLOW, DENY, PolicyEntry, PolicyKey
 from tests.kernel.harness import HOST4, LISTED, LISTED4, OPEN, SEALED, UNMANAGED4, WORLD4, A, B, Node
 from tests.kernel.packets import ACK, ICMP, ICMP6, SCTP, SYN, TCP, UDP, Payload, icmp, ping, sctp, tcp, udp
 
 IN, OUT = Direction.INGRESS, Direction.EGRESS
-ALLOW, DENY = PolicyEntry(), PolicyEntry(deny=True)
 NONE, DENIED, RULE = DropReason.NONE, DropReason.POLICY_DENIED, DropReason.POLICY_DENY_RULE
 
 Policy = Mapping[PolicyKey, PolicyEntry]

@@ -67,7 +67,13 @@ def test_enforcement_and_audit_mode_can_be_changed_at_any_time(host: Host) -> No
     ):
         refusal = host.api("PATCH", "/v1/config", body, status=400)
         assert refusal["path"] == path, refusal
-    refusal = host.api("PUT", "/v1/policy/name/base?audit=true", [], status=400)
+    refusal = host.api("POST", "/v1/policy/check?audit=true", [], status=400)
     assert refusal["path"] == "audit"
+    answer = host.api(
+        "PUT", "/v1/policy/name/base?audit=true&wait=10", [{"endpointSelector": {}, "ingress": [{}]}]
+    )
+    assert (answer["result"], answer["audit"]) == ("created", True)
+    assert is_open(host) and "base" in warned(host)[0]["text"]
+    assert host.api("GET", "/v1/policy/name/base")["audit"]
     host.api("PATCH", f"{endpoint}/config", {"audit": "perhaps"}, status=400)
     host.api("PATCH", "/v1/endpoint/9999/config", {"audit": True}, status=404)

@@ -30,9 +30,21 @@ def node() -> Iterator[Node]:
     node.stop()
 
 
-def check(node: Node, *rules: Any, replacing: Sequence[str] = (), name: str = "", limit: int = 100) -> Any:
+def check(
+    node: Node,
+    *rules: Any,
+    replacing: Sequence[str] = (),
+    name: str = "",
+    audit: bool = False,
+    limit: int = 100,
+) -> Any:
     answer = node.rules.check(
-        json.dumps(rules).encode(), "application/json", replace=replacing, name=name, limit=limit
+        json.dumps(rules).encode(),
+        "application/json",
+        replace=replacing,
+        name=name,
+        audit=audit,
+        limit=limit,
     )
     assert policy_schema.CheckSchema().validate(answer) == {}
     return answer
@@ -66,6 +78,24 @@ def test_a_rule_replaced(node: Node) -> None:
     assert answer["rules"] == {"before": 1, "after": 1}
     assert (answer["enforcement"], answer["pairs_denied"], answer["pairs_allowed"]) == ([], 1, 1)
     assert answer["revision"] == node.rules.revision
+
+
+def test_an_audited_draft_changes_nothing_and_says_what_it_would_tell(node: Node) -> None:
+    answer = check(node, allow("web", "other"), name="tried", audit=True)
+    assert (told(answer), answer["enforcement"]) == ([], []), "it allows more, and gives nothing"
+    answer = check(node, allow("client", "nobody"), name="tried", audit=True)
+    everybody = ["host", "unmanaged", "world", "world", "client", "other", "web"]
+    assert [(*row[:4], sorted(row[4])) for row in told(answer)] == [
+        ("audited", "ingress", ["client"], "everything", sorted(everybody))
+    ]
+    assert (answer["enforcement"], answer["pairs_denied"], answer["pairs_audited"]) == ([], 0, 7)
+    node.rules.put_named(
+        "tried", json.dumps([allow("client", "nobody")]).encode(), "", wait=5.0, dry_run=False, audit=True
+    )
+    assert told(check(node, allow("client", "nobody"), name="tried", audit=True)) == [], "it is told already"
+    assert {row[0] for row in told(check(node, allow("client", "nobody"), name="tried"))} == {"denied"}
+    with pytest.raises(InvalidInput, match="named set"):
+        check(node, allow("web"), audit=True)
 
 
 def test_an_endpoint_newly_enforced_loses_all_that_no_rule_allows(node: Node) -> None:

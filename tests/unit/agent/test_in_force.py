@@ -81,6 +81,7 @@ def test_where_rules_are_ignored() -> None:
     node.put(allow("web"))
     assert ask(node, "e0")["ingress"] == {
         "enforced": False,
+        "audited": False,
         "reason": "enforcement is `never`: rules are ignored",
         "rules": [],
     }

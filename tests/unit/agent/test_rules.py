@@ -15,7 +15,7 @@ from agent.rules import Rules
 from datapath.memory import MemoryDatapath
 from model.errors import Conflict, Exhausted, InvalidInput, NotFound, Unavailable
 from model.flow import Direction
-from policy.mapstate import PolicyKey
+from policy.mapstate import PolicyFlag, PolicyKey
 from store.kv import Set
 from store.policies import UNNAMED
 from tests.unit.agent.node import KEYS, Node, allow, until
@@ -264,9 +264,11 @@ def test_named_sets_are_replaced_as_a_whole(node: Node) -> None:
         node.rules.show_named("shop")
 
 
-def put_set(node: Node, *rules: object, origin: str = "", dry_run: bool = False) -> dict[str, Any]:
+def put_set(
+    node: Node, *rules: object, origin: str = "", dry_run: bool = False, audit: bool = False
+) -> dict[str, Any]:
     body = json.dumps(rules).encode()
-    return node.rules.put_named("shop", body, "", wait=5.0, dry_run=dry_run, origin=origin)
+    return node.rules.put_named("shop", body, "", wait=5.0, dry_run=dry_run, origin=origin, audit=audit)
 
 
 def test_a_named_set_says_what_a_change_does(node: Node) -> None:
@@ -277,8 +279,50 @@ def test_a_named_set_says_what_a_change_does(node: Node) -> None:
     assert [put_set(node, rule, rule, dry_run=dry)["result"] for dry in (True, False)] == ["changed"] * 2
     assert node.policies.all()["shop"].index > index
     assert put_set(node)["result"] == "changed", "an empty set is one too"
-    shown = {"name": "shop", "rules": 0, "origin": "", "revision": node.rules.revision}
+    shown = {"name": "shop", "rules": 0, "audit": False, "origin": "", "revision": node.rules.revision}
     assert node.rules.sets() == [shown]
+
+
+def said(node: Node) -> PolicyFlag:
+    """Of anybody, by the map of web (e0), about what comes in."""
+    subject = node.state.subjects[node.state.endpoints["e0"].identity]
+    entries = node.datapath.policy(subject.slot) or {}
+    entry = entries.get(PolicyKey(Direction.INGRESS))
+    return entry.says if entry else PolicyFlag(0)
+
+
+def test_a_set_can_be_audited_before_it_is_in_force(node: Node) -> None:
+    rule = allow("web", "client")
+    assert put_set(node, rule, audit=True) | {"policy": 0, "warnings": 0} == {
+        "policy": 0, "warnings": 0, "revision": node.rules.revision, "result": "created", "origin": "", "audit": True,
+    }  # fmt: skip
+    assert said(node) is PolicyFlag.ALLOW, "it is open, and what the set does not allow is told"
+    assert put_set(node, rule, audit=True)["result"] == "unchanged"
+    shown = node.rules.show_named("shop")
+    assert (shown["audit"], shown["audited"]) == (True, [0])
+    node.put(allow("web", "other"))
+    assert node.rules.show([], 0, 0.0)["audited"] == [1]
+    assert [each["audit"] for each in node.rules.sets()] == [True]
+    for dry_run in (True, False):
+        assert put_set(node, rule, dry_run=dry_run)["result"] == "changed", "it is in force now"
+    assert not said(node)
+    assert (node.rules.show_named("shop")["audited"], node.rules.show([], 0, 0.0)["audited"]) == ([], [])
+    assert put_set(node, rule, audit=True)["result"] == "changed", "and back"
+    put_set(node, audit=True)
+    assert node.rules.show_named("shop")["audit"], "an empty set is one too"
+
+
+def test_an_audited_set_is_so_after_a_restart_even_by_the_copy_that_a_node_keeps(node: Node) -> None:
+    put_set(node, allow("web", "client"), audit=True)
+    node.stop()
+    again = node.restarted().start()
+    assert said(again) is PolicyFlag.ALLOW
+    again.cluster.transact([Set(KEYS.policy("broken"), b"{")])
+    until(lambda: again.rules.problem)
+    again.stop()
+    last = again.restarted()
+    assert last.found.problem and last.state.repository.audited == {"shop"}
+    assert said(last) is PolicyFlag.ALLOW
 
 
 def test_a_set_is_kept_by_one(node: Node) -> None:

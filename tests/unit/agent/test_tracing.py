@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -63,6 +64,22 @@ def test_the_side_that_denies_is_named(node: Node) -> None:
     assert answer["verdict"] == answer["ingress"]["verdict"] == "denied"
     assert answer["reason"].startswith("ingress of endpoint 1: no rule allows it")
     assert (answer["egress"]["verdict"], answer["ingress"]["entry"]) == ("allowed", None)
+
+
+def test_what_only_an_audited_set_denies_passes(node: Node) -> None:
+    body = json.dumps([allow("web", "other"), allow("client", "other")]).encode()
+    node.rules.put_named("tried", body, "", wait=5.0, dry_run=False, audit=True)
+    assert ask(node, "2", "1")["verdict"] == "allowed", "the set allows less, but the rules add up"
+    answer = ask(node, "1", "2")
+    assert (answer["verdict"], answer["ingress"]["verdict"], answer["ingress"]["audit"]) == (
+        "audit", "audit", False,
+    )  # fmt: skip
+    assert answer["reason"] == (
+        "ingress of endpoint 2: no rule allows it, and ingress is denied by default: "
+        "rule 2 (set tried, audited, to=client) selects it"
+    )
+    assert answer["ingress"]["agrees"] and not answer["ingress"]["enforced"]
+    assert ask(node, "1", "2", full=True)["ingress"]["rules"][-1]["elements"][0]["matches"] is False
 
 
 def test_in_audit_mode_what_policy_denies_passes(node: Node) -> None:

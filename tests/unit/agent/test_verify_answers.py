@@ -95,6 +95,17 @@ def test_what_an_end_in_audit_mode_denies_is_noted_and_passes_if_the_other_lets_
     assert Ruling(denied, Direction.EGRESS, audited=True).passes
 
 
+def test_what_an_audited_rule_denies_is_noted_and_passes_if_the_rules_in_force_let_it() -> None:
+    db = {"endpointSelector": {"matchLabels": {"app": "db"}}}
+    silent, denied = {"endpointSelector": {}, "egress": [{}], "ingress": [{}]}, DropReason.POLICY_DENIED
+    assert answer(with_rules(audited=[silent]), 1, 2) == Ruling(denied, Direction.EGRESS, audited=True)
+    closed = with_rules({**db, "ingress": [{}]}, audited=[silent])
+    assert answer(closed, 1, 2) == Ruling(denied, Direction.INGRESS)
+    deny = {**db, "ingressDeny": [{"fromEntities": ["all"]}]}
+    opened = with_rules({**db, "ingress": [{"fromEntities": ["all"]}]}, audited=[deny])
+    assert answer(opened, 1, 2) == Ruling(DropReason.POLICY_DENY_RULE, Direction.INGRESS, audited=True)
+
+
 def test_prefixes_are_about_the_world_and_end_where_they_end() -> None:
     rule = {
         "endpointSelector": {"matchLabels": {"app": "web"}},

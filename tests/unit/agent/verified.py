@@ -36,6 +36,7 @@ APART = container(3, 257, 3, "10.200.2.2")
 
 FACTS = Facts(
     rules=(),
+    audited=(),
     modes={256: Enforcement.DEFAULT, 257: Enforcement.DEFAULT},
     labels={
         256: Labels.parse(["container:app=web"]),
@@ -54,8 +55,8 @@ FACTS = Facts(
 )
 
 
-def with_rules(*rules: dict[str, Any], facts: Facts = FACTS) -> Facts:
-    return replace(facts, rules=tuple(map(json.dumps, rules)))
+def with_rules(*rules: dict[str, Any], facts: Facts = FACTS, audited: Sequence[dict[str, Any]] = ()) -> Facts:
+    return replace(facts, rules=tuple(map(json.dumps, rules)), audited=tuple(map(json.dumps, audited)))
 
 
 def with_containers(containers: Sequence[Container]) -> Facts:

@@ -30,6 +30,7 @@ def node(agent: CannedAgent) -> Iterator[Node]:
             wait=0.0,
             dry_run=query["dry-run"] == ["true"],
             origin=query["origin"][0],
+            audit=query["audit"] == ["true"],
         )
 
     def delete(name: str) -> Any:
@@ -169,13 +170,33 @@ def test_what_fails_half_way_is_told_with_what_was_done(
 ) -> None:
     def full(query: Any, _body: Any) -> Any:
         if query["dry-run"] == ["true"]:
-            return {"policy": [], "revision": 0, "result": "created", "origin": "", "warnings": []}
+            return {
+                "policy": [],
+                "revision": 0,
+                "result": "created",
+                "origin": "",
+                "audit": False,
+                "warnings": [],
+            }
         raise Exhausted("no room", hint="less")
 
     agent.on("PUT", "/v1/policy/name/web", full)
     ran = ciliate("policy", "apply", "-f", str(folder))
     assert (ran.status, ran.err) == (1, "error: no room\nhint: less; done before: db\n")
     assert list(sets(node)) == ["db"]
+
+
+def test_sets_are_tried_before_they_are_in_force(node: Node, ciliate: Ciliate, folder: Path) -> None:
+    apply = ("policy", "apply", "-f", str(folder), "--wait", "5")
+    assert ciliate(*apply, "--audit").out == table(
+        "db   1      created, audited", "web  2      created, audited"
+    )
+    assert node.state.repository.audited == {"db", "web"}
+    assert ciliate(*apply, "--audit").out == table(
+        "db   1      unchanged, audited", "web  2      unchanged, audited"
+    )
+    assert ciliate(*apply).out == table("db   1      changed", "web  2      changed")
+    assert node.state.repository.audited == set()
 
 
 def test_what_is_no_set_is_refused(node: Node, ciliate: Ciliate, folder: Path) -> None:

@@ -47,6 +47,7 @@ ANSWER: dict[str, Any] = {
     ],
     "changes_total": 5,
     "pairs_denied": 12,
+    "pairs_audited": 0,
     "pairs_allowed": 1,
     "warnings": [],
     "revision": 7,
@@ -92,12 +93,29 @@ ALLOWED  identity 257        egress     53/UDP                 to world-ipv4
 def test_nothing_changes(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:
     nothing = {
         "enforcement": [], "enforcement_total": 0, "changes": [], "changes_total": 0,
-        "pairs_denied": 0, "pairs_allowed": 0,
+        "pairs_denied": 0, "pairs_audited": 0, "pairs_allowed": 0,
     }  # fmt: skip
     agent.on("POST", "/v1/policy/check", ANSWER | nothing)
     assert ciliate("policy", "check", draft).out == (
         "1 rule in force, 2 with the draft\nnothing changes for the endpoints of this host\n"
     )
+
+
+def test_what_an_audited_draft_would_tell(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:
+    change = ANSWER["changes"][1] | {"change": "audited"}
+    nothing = {"enforcement": [], "enforcement_total": 0, "pairs_denied": 0, "pairs_allowed": 0}
+    told = {"changes": [change], "changes_total": 1, "pairs_audited": 1}
+    agent.on("POST", "/v1/policy/check", ANSWER | nothing | told)
+    ran = ciliate("policy", "check", draft, "--name", "web", "--audit")
+    assert ran.out == (
+        "1 rule in force, 2 with the draft\n"
+        "between 1 pair of identities something passes that would newly be told as AUDIT\n"
+        "\n"
+        "NEWLY  RULES OF      DIRECTION  ON      FROM OR TO\n"
+        "AUDIT  identity 257  egress     53/UDP  to world-ipv4\n"
+    )
+    assert agent.requests[-1][2] == {"name": ["web"], "audit": ["true"], "limit": ["100"]}
+    assert ciliate("policy", "check", draft, "--audit").status == 2, "whose audit?"
 
 
 def test_audit_mode_is_told_before_the_changes(agent: CannedAgent, ciliate: Ciliate, draft: str) -> None:

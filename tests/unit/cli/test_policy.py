@@ -76,13 +76,19 @@ def test_a_file_that_is_not_there_asks_nothing_of_the_agent(agent: CannedAgent, 
 
 
 def test_get_in_words(agent: CannedAgent, ciliate: Ciliate) -> None:
-    agent.on("GET", "/v1/policy", {"policy": [RULE, {"endpointSelector": {}, "ingress": []}], "revision": 9})
+    agent.on(
+        "GET",
+        "/v1/policy",
+        {"policy": [RULE, {"endpointSelector": {}, "ingress": []}, RULE], "audited": [2], "revision": 9},
+    )
     ran = ciliate("policy", "get")
     assert ran.out == (
         "#  SELECTS  LABELS        SAYS\n"
         "0  app=web  opt:name=web  ingress allow from app=client on 80/TCP\n"
         "                          egress allow nothing\n"
         "1  all      -             nothing\n"
+        "2  app=web  opt:name=web  audited: ingress allow from app=client on 80/TCP\n"
+        "                          audited: egress allow nothing\n"
     )
     assert ran.err == "revision 9\n"
 
@@ -125,12 +131,14 @@ def test_named_sets(agent: CannedAgent, ciliate: Ciliate) -> None:
         "GET",
         "/v1/policy/name",
         [
-            {"name": "base", "rules": 2, "origin": "/etc/policies", "revision": 7},
-            {"name": "x", "rules": 0, "origin": "", "revision": 9},
+            {"name": "base", "rules": 2, "audit": False, "origin": "/etc/policies", "revision": 7},
+            {"name": "x", "rules": 0, "audit": True, "origin": "", "revision": 9},
         ],
     )
     assert ciliate("policy", "sets").out == (
-        "SET   RULES  REVISION  ORIGIN\nbase  2      7         /etc/policies\nx     0      9         -\n"
+        "SET   RULES  AUDIT  REVISION  ORIGIN\n"
+        "base  2      no     7         /etc/policies\n"
+        "x     0      yes    9         -\n"
     )
     agent.on("GET", "/v1/policy/name/base", {"policy": [RULE], "revision": 9})
     assert json.loads(ciliate("policy", "get", "--name", "base", "-o", "json").out) == [RULE]

@@ -75,6 +75,35 @@ ingress of web: DENIED
 """)
 
 
+def test_denied_by_audited_rules_alone(node: Node, ask: Any) -> None:
+    def put(*rules: Any) -> None:
+        body = json.dumps(rules).encode()
+        node.rules.put_named("tried", body, "", wait=5.0, dry_run=False, audit=True)
+
+    put(allow("client", "nobody"))
+    out = ask("web", "client", "80/tcp")
+    assert out.startswith(
+        "AUDIT: web -> client, 80/tcp\ningress of client: no rule allows it, and ingress is denied by default: "
+        "rule 1 (set tried, audited, to=client) selects it\nit passes all the same: audited rules\n"
+    )
+    assert out.endswith("""\
+ingress of client: AUDIT
+  no rule allows it, and ingress is denied by default: rule 1 (set tried, audited, to=client) selects it
+  rule 1 (set tried, audited, to=client) selects role=client
+    no  ingress[0]: allow from role=nobody on 80/TCP
+          peer: needs role=nobody, has container:role=web
+  map: slot 2, from anybody: allow, now
+  audited: only audited rules deny it; it is told, and passes
+""")
+    put({"endpointSelector": {}, "ingressDeny": [{"fromEntities": ["all"]}]})
+    assert ask("client", "web", "80/tcp").endswith("""\
+  rule 1 (set tried, audited) selects all
+    yes ingressDeny[0]: deny from all
+  map: slot 1, from anybody: deny, if the audited rules were in force
+  audited: only audited rules deny it; it is told, and passes
+""")
+
+
 def test_every_rule(ask: Any, agent: CannedAgent) -> None:
     out = ask("client", "web", "80/tcp", "-v")
     assert "  rule 0 (to=web) does not select it: needs role=web, has container:role=client\n" in out

@@ -13,6 +13,7 @@ import pytest
 from datapath import abi
 from model.flow import Direction, DropReason, EventType, Verdict
 from model.identity import Reserved
+from policy.mapstate import PolicyFlag
 
 HEADER = Path(abi.__file__).parent / "bpf" / "abi.h"
 TEXT = HEADER.read_text()
@@ -34,6 +35,7 @@ ENUM_MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "ct_flag": (abi.CtFlag, "CT_"),
     "routing": (abi.Routing, "ROUTING_"),
     "packet_mark": (abi.PacketMark, "MARK_"),
+    "policy_flag": (PolicyFlag, "POLICY_"),
 }
 
 

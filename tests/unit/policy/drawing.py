@@ -217,25 +217,48 @@ PACKETS = 200
 
 @dataclass(frozen=True)
 class Case:
-    """`seed`: which packets."""
+    """`audited`: rules of a set that only reports. `seed`: which packets."""
 
     rules: tuple[Document, ...]
     mode: Enforcement = Enforcement.DEFAULT
     seed: int = 0
+    audited: tuple[Document, ...] = ()
+
+    def repository(self) -> Repository:
+        audited = load_rules(list(self.audited))
+        return Repository().add(load_rules(list(self.rules))).set_named("tried", audited, audit=True)
 
 
-cases = st.builds(
-    Case,
-    st.lists(documents(), min_size=1, max_size=4).map(tuple),
-    st.sampled_from([Enforcement.DEFAULT] * 5 + [*Enforcement]),
-    st.integers(0, 99),
-)
+@st.composite
+def audited_sets(draw: st.DrawFn, rules: tuple[Document, ...]) -> tuple[Document, ...]:
+    """Any rules, and what denies where the others allow, or the other way round."""
+    against = [
+        {
+            "endpointSelector": rule["endpointSelector"],
+            **{OPPOSITE[name]: draw(others_like(rule[name])) for name in sorted(OPPOSITE) if rule.get(name)},
+        }
+        for rule in rules
+        if draw(st.booleans()) and any(rule.get(name) for name in OPPOSITE)
+    ]
+    return (*draw(st.lists(documents(), max_size=2)), *against)
+
+
+@st.composite
+def drawn_cases(draw: st.DrawFn) -> Case:
+    """A third of them has an audited set."""
+    rules = tuple(draw(st.lists(documents(), min_size=draw(often), max_size=4)))
+    mode = draw(st.sampled_from([Enforcement.DEFAULT] * 5 + [*Enforcement]))
+    audited = draw(audited_sets(rules)) if draw(st.sampled_from([False, False, True])) else ()
+    return Case(rules, mode, draw(st.integers(0, 99)), audited)
+
+
+cases = drawn_cases()
 
 
 def packets_of(case: Case, count: int = PACKETS) -> list[Packet]:
     """To and from whom the rules may speak of, at and beside the ports and addresses that they name."""
     chance = Random(case.seed)
-    text = json.dumps(case.rules)
+    text = json.dumps(case.rules + case.audited)
     ends = {int(number) for number in re.findall(r'(?:"port": "|"endPort": |"type": )(\d+)', text)}
     beside = {end + step for end in ends for step in (-1, 0, 1)}
     places = sorted({0, 8, 128} | {place for place in beside if 0 <= place <= LAST_PORT})
@@ -309,7 +332,7 @@ class Node:
 
 
 def node_of(case: Case, containers: Mapping[int, Labels] = CONTAINERS) -> Node:
-    repository = Repository().add(load_rules(list(case.rules)))
+    repository = case.repository()
     wanted = {
         prefix
         for rule in repository.rules()
@@ -326,6 +349,8 @@ def node_of(case: Case, containers: Mapping[int, Labels] = CONTAINERS) -> Node:
 
 
 def outcome(decision: Decision) -> Verdict:
+    if decision.audited:
+        return Verdict.AUDITED_BY_RULE if decision.deny_rule else Verdict.AUDITED
     if decision.allowed:
         return Verdict.ALLOWED
     return Verdict.DENIED_BY_RULE if decision.deny_rule else Verdict.DENIED
@@ -333,7 +358,7 @@ def outcome(decision: Decision) -> Verdict:
 
 def disagreement(case: Case, make: Callable[[Case], Node] = node_of) -> Packet | None:
     """The first packet that rules and maps judge differently."""
-    rules, node = load_rules(list(case.rules)), make(case)
+    rules, node = case.repository().rules(), make(case)
     for packet in packets_of(case):
         if by_the_rules(rules, case, packet) is not outcome(node.judge(packet)):
             return packet

@@ -6,7 +6,7 @@ import pytest
 
 from model.flow import Direction
 from policy.decide import Decision, decide
-from policy.mapstate import ALLOW, DENY, PolicyKey
+from policy.mapstate import ALLOW, DENY, PolicyEntry, PolicyFlag, PolicyKey
 
 IN = Direction.INGRESS
 PEER = 300
@@ -55,3 +55,18 @@ def test_where_both_answer_alike_the_peers_entry_decides() -> None:
 def test_the_ends_of_a_prefix() -> None:
     for port, allowed in ((63, False), (64, True), (127, True), (128, False)):
         assert ask({PEER_AT_RANGE: False}, port=port).allowed is allowed
+
+
+def test_what_would_not_pass_with_the_audited_rules_is_reported() -> None:
+    in_force, may, would_deny = map(
+        PolicyEntry, (PolicyFlag.ALLOW, PolicyFlag.WOULD_ALLOW, PolicyFlag.WOULD_DENY)
+    )
+
+    def at(peer: PolicyEntry, anybody: PolicyEntry) -> Decision:
+        return decide({PEER_AT_ALL: peer, ANYBODY_AT_80: anybody}, PEER, IN, 6, 80)
+
+    assert at(in_force, in_force) == Decision(True, False, PEER_AT_ALL, audited=True)
+    assert at(may, in_force) == Decision(True, False, ANYBODY_AT_80)
+    assert at(may, may) == Decision(False, False, None)
+    assert at(ALLOW, would_deny) == Decision(True, True, ANYBODY_AT_80, audited=True)
+    assert at(would_deny, DENY) == Decision(False, True, ANYBODY_AT_80)

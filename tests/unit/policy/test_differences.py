@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from identity.cidr import CidrIdentities
 from model.flow import Direction
 from policy.areas import Areas
-from policy.differences import Change, Policies, areas_of, differences
+from policy.differences import Change, Kind, Policies, areas_of, differences
 from policy.oracle import Verdict, verdict
 from policy.ports import Place
 from policy.repository import Repository
@@ -23,15 +25,18 @@ SERVICES = [(6, port) for port in EDGES] + [(17, 53), (17, 80), (132, 80), (1, 8
 some_rules = st.lists(documents(), max_size=3).map(tuple)
 
 
-def policies(rules: tuple[Rule, ...]) -> Policies:
-    repository = Repository().add(rules)
-    return {number: resolve(repository, labels) for number, labels in CONTAINERS.items()}
+def repository(rules: Sequence[Document], audited: Sequence[Document] = ()) -> Repository:
+    return Repository().add(load_rules(list(rules))).set_named("tried", load_rules(list(audited)), audit=True)
 
 
-def changes(old: tuple[Rule, ...], new: tuple[Rule, ...]) -> tuple[list[Change], Areas, Selections]:
+def policies(rules: Repository) -> Policies:
+    return {number: resolve(rules, labels) for number, labels in CONTAINERS.items()}
+
+
+def changes(old: Repository, new: Repository) -> tuple[list[Change], Areas, Selections]:
     wanted = {
         prefix
-        for rule in (*old, *new)
+        for rule in (*old.rules(), *new.rules())
         for selector in rule.cidr_selectors()
         for prefix in selector.prefixes()
     }
@@ -43,27 +48,35 @@ def changes(old: tuple[Rule, ...], new: tuple[Rule, ...]) -> tuple[list[Change],
     return [change for pair in found for change in pair], areas, selections
 
 
-@settings(max_examples=25, deadline=None)
-@given(some_rules, some_rules)
-def test_it_is_what_the_rules_say(before: tuple[Document, ...], after: tuple[Document, ...]) -> None:
-    old, new = load_rules(list(before)), load_rules(list(after))
+@settings(max_examples=30, deadline=None)
+@given(some_rules, some_rules, st.one_of(st.just(()), some_rules), st.one_of(st.just(()), some_rules))
+def test_it_is_what_the_rules_say(
+    before: tuple[Document, ...],
+    after: tuple[Document, ...],
+    tried_before: tuple[Document, ...],
+    tried_after: tuple[Document, ...],
+) -> None:
+    old, new = repository(before, tried_before), repository(after, tried_after)
     found, areas, selections = changes(old, new)
     identities = selections.identities
 
-    def passes(rules: tuple[Rule, ...], sender: int, receiver: int, service: tuple[int, int]) -> bool:
+    def said(rules: tuple[Rule, ...], sender: int, receiver: int, service: tuple[int, int]) -> Verdict:
+        """Of both ends."""
         ends = ((sender, receiver, Direction.EGRESS), (receiver, sender, Direction.INGRESS))
-        return all(
+        verdicts = [
             verdict(rules, Enforcement.DEFAULT, identities[one], identities[other], direction, *service)
-            is Verdict.ALLOWED
             for one, other, direction in ends
             if one in CONTAINERS
-        )
+        ]
+        if not all(one.passes for one in verdicts):
+            return Verdict.DENIED
+        return Verdict.ALLOWED if set(verdicts) == {Verdict.ALLOWED} else Verdict.AUDITED
 
-    told: dict[tuple[int, int, bool], int] = {}
+    told: dict[tuple[int, int, Kind], int] = {}
     for change in found:
         ends = (change.subject, change.peer)
         sender, receiver = ends if change.direction is Direction.EGRESS else ends[::-1]
-        key = (sender, receiver, change.denied)
+        key = (sender, receiver, change.kind)
         assert not told.get(key, 0) & change.areas, "told once"
         told[key] = told.get(key, 0) | change.areas
     for sender in identities:
@@ -72,25 +85,32 @@ def test_it_is_what_the_rules_say(before: tuple[Document, ...], after: tuple[Doc
                 continue
             for service in SERVICES[(sender + receiver) % 3 :: 3]:
                 place: Place = (Direction.EGRESS, *service, 16)
-                was, will = passes(old, sender, receiver, service), passes(new, sender, receiver, service)
+                was, will = (said(each.rules(), sender, receiver, service) for each in (old, new))
                 where = areas.of(place)
-                assert bool(told.get((sender, receiver, True), 0) & where) == (was and not will)
-                assert bool(told.get((sender, receiver, False), 0) & where) == (will and not was)
+                newly = {kind for kind in Kind if told.get((sender, receiver, kind), 0) & where}
+                assert (Kind.DENIED in newly) == (was.passes and not will.passes)
+                assert (Kind.ALLOWED in newly) == (will.passes and not was.passes)
+                assert (Kind.AUDITED in newly) == (will is Verdict.AUDITED and was is not Verdict.AUDITED)
 
 
 def test_the_same_rules_change_nothing() -> None:
-    rules = load_rules([{"endpointSelector": {}, "ingress": [{"fromEntities": ["host"]}]}])
-    assert changes(rules, rules)[0] == []
+    rules = [{"endpointSelector": {}, "ingress": [{"fromEntities": ["host"]}]}]
+    assert changes(repository(rules), repository(rules))[0] == []
+    assert changes(repository([], rules), repository([], rules))[0] == []
 
 
 def test_the_end_whose_rules_make_the_difference_is_named() -> None:
     web = {"endpointSelector": {"matchLabels": {"container:app": "web"}}}
-    closed = load_rules([{**web, "ingress": [{"fromEntities": ["none"]}]}])
-    found, areas, _ = changes((), closed)
+    rules = [{**web, "ingress": [{"fromEntities": ["none"]}]}]
+    nothing, closed = repository([]), repository(rules)
+    found, areas, _ = changes(nothing, closed)
     assert {change.direction for change in found} == {Direction.INGRESS}
     assert {change.subject for change in found} == {
         number for number, labels in CONTAINERS.items() if "container:app=web" in labels.texts()
     }
-    assert all(change.denied and change.areas == areas.all for change in found)
-    opened, _, _ = changes(closed, ())
-    assert {(change.denied, change.direction) for change in opened} == {(False, Direction.INGRESS)}
+    assert all(change.kind is Kind.DENIED and change.areas == areas.all for change in found)
+    opened, _, _ = changes(closed, nothing)
+    assert {(change.kind, change.direction) for change in opened} == {(Kind.ALLOWED, Direction.INGRESS)}
+    tried, _, _ = changes(nothing, repository([], rules))
+    assert {(change.kind, change.direction) for change in tried} == {(Kind.AUDITED, Direction.INGRESS)}
+    assert {change.areas for change in tried} == {areas.all}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from identity.cidr import CidrIdentities
 from model.flow import Direction
 from model.labels import Labels
-from policy.mapstate import ALLOW, DENY, PolicyEntry, PolicyKey, identity_delta, map_state, map_states
+from policy.mapstate import (
+    ALLOW,
+    DENY,
+    PolicyEntry,
+    PolicyFlag,
+    PolicyKey,
+    identity_delta,
+    map_state,
+    map_states,
+)
 from policy.repository import Repository
 from policy.resolve import Enforcement, resolve, resolve_each
 from policy.schema import load_rules
@@ -121,6 +130,47 @@ def test_a_deny_without_default_deny_leaves_the_rest_open() -> None:
     assert web(rule) == OPEN | {PolicyKey(IN): ALLOW, PolicyKey(IN, CLIENT): DENY}
 
 
+def tried(*audited: Document, rules: Sequence[Document] = ()) -> Mapping[PolicyKey, PolicyEntry]:
+    """The map of web where a set is audited."""
+    for_web = {"endpointSelector": {"matchLabels": {"app": "web"}}}
+    in_force, others = (load_rules([for_web | rule for rule in listed]) for listed in (rules, audited))
+    repository = Repository().add(in_force).set_named("tried", others, audit=True)
+    policy = resolve(repository, IDENTITIES[WEB])
+    return map_state(policy, Selections().with_identities(IDENTITIES).select)
+
+
+def says(flag: PolicyFlag) -> PolicyEntry:
+    return PolicyEntry(flag)
+
+
+def test_an_audited_set_leaves_open_what_only_it_would_close() -> None:
+    assert tried({"ingress": [FROM_CLIENT | at("80")]}) == OPEN | {
+        PolicyKey(IN): says(PolicyFlag.ALLOW),
+        PolicyKey(IN, CLIENT, 6, 80, 16): says(PolicyFlag.WOULD_ALLOW),
+    }
+
+
+def test_an_audited_deny_is_said_within_what_is_allowed() -> None:
+    entries = tried({"ingressDeny": [FROM_CLIENT | at("80")]}, rules=[{"ingress": [FROM_CLIENT]}])
+    assert entries == OPEN | {
+        PolicyKey(IN, CLIENT): ALLOW,
+        PolicyKey(IN, CLIENT, 6, 80, 16): says(PolicyFlag.ALLOW | PolicyFlag.WOULD_DENY),
+    }
+
+
+def test_an_audited_deny_reaches_into_every_narrower_allow() -> None:
+    entries = tried({"ingressDeny": [FROM_CLIENT]}, rules=[{"ingress": [FROM_CLIENT | at("80")]}])
+    assert entries == OPEN | {
+        PolicyKey(IN, CLIENT): says(PolicyFlag.WOULD_DENY),
+        PolicyKey(IN, CLIENT, 6, 80, 16): says(PolicyFlag.ALLOW | PolicyFlag.WOULD_DENY),
+    }
+
+
+def test_an_audited_set_that_says_nothing_new_costs_no_entry() -> None:
+    rule = {"ingress": [FROM_CLIENT | at("80")]}
+    assert tried(rule, rules=[rule]) == web(rule)
+
+
 def test_subjects_under_the_same_rules_share_one_map() -> None:
     rules = load_rules(
         [{"endpointSelector": {}, "egress": [{"toEntities": ["world"]}]},
@@ -145,7 +195,7 @@ def test_little_by_little_leads_where_all_at_once_does(
     case: Case, happenings: list[tuple[bool, int]]
 ) -> None:
     """An identity that comes brings its entries; one that goes takes all that name it; nothing else changes."""
-    repository = Repository().add(load_rules(list(case.rules)))
+    repository = case.repository()
     prefixes = {
         one for rule in repository.rules() for peer in rule.cidr_selectors() for one in peer.prefixes()
     }

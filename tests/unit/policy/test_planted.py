@@ -15,10 +15,8 @@ from hypothesis import HealthCheck, Phase, find, settings
 
 from model.flow import Direction
 from model.labels import Labels
-from policy.mapstate import ALLOW, DENY, PolicyEntry, PolicyKey
-from policy.repository import Repository
+from policy.mapstate import ALLOW, DENY, PolicyEntry, PolicyFlag, PolicyKey
 from policy.resolve import Grants, resolve
-from policy.schema import load_rules
 from policy.selections import Selections
 from tests.unit.policy.drawing import (
     CONTAINERS,
@@ -38,12 +36,12 @@ def misread(change: Callable[[Document], None]) -> Callable[[Case], Node]:
     """An engine that takes each element of each rule for another one."""
 
     def make(case: Case) -> Node:
-        rules = deepcopy(case.rules)
-        for rule in rules:
+        rules, audited = deepcopy(case.rules), deepcopy(case.audited)
+        for rule in rules + audited:
             for name in ("ingress", "ingressDeny", "egress", "egressDeny"):
                 for element in rule.get(name) or ():
                     change(element)
-        return node_of(replace(case, rules=rules))
+        return node_of(replace(case, rules=rules, audited=audited))
 
     return make
 
@@ -125,7 +123,9 @@ def maps_by(make: Callable[[Grants, Grants, int], dict[PolicyKey, PolicyEntry]])
 
     def node(case: Case) -> Node:
         right = node_of(case)
-        repository = Repository().add(load_rules(list(case.rules)))
+        if case.audited:
+            return right
+        repository = case.repository()
         identities = {**RESERVED, **CONTAINERS}
         selections = Selections().with_identities(identities)
         maps = {}
@@ -218,6 +218,37 @@ def image_is_container(case: Case) -> Node:
     return node_of(case, believed)
 
 
+def audited_rules_drop(case: Case) -> Node:
+    return node_of(replace(case, rules=case.rules + case.audited, audited=()))
+
+
+def audited_rules_are_silent(case: Case) -> Node:
+    return node_of(replace(case, audited=()))
+
+
+def entries_by(change: Callable[[PolicyFlag], PolicyFlag]) -> Callable[[Case], Node]:
+    """An engine whose entries say something else."""
+
+    def node(case: Case) -> Node:
+        right = node_of(case)
+        maps = {
+            subject: {key: PolicyEntry(change(entry.says)) for key, entry in entries.items()}
+            for subject, entries in right.maps.items()
+        }
+        return replace(right, maps=maps)
+
+    return node
+
+
+def audited_allow_gives(says: PolicyFlag) -> PolicyFlag:
+    return says | PolicyFlag.ALLOW if PolicyFlag.WOULD_ALLOW in says else says
+
+
+def only_denials_are_told(says: PolicyFlag) -> PolicyFlag:
+    """What an audited set leaves to its default passes without a word."""
+    return says | PolicyFlag.WOULD_ALLOW if PolicyFlag.ALLOW in says else says
+
+
 def init_is_open(case: Case) -> Node:
     right = node_of(case)
     return replace(right, maps=right.maps | {5: {PolicyKey(direction): ALLOW for direction in Direction}})
@@ -243,6 +274,10 @@ PLANTED: dict[str, Callable[[Case], Node]] = {
     "reply direction": keyed_by(reply_direction),
     "stale entry": stale_entries,
     "init is open": init_is_open,
+    "audited rules drop": audited_rules_drop,
+    "audited rules are silent": audited_rules_are_silent,
+    "audited allow gives": entries_by(audited_allow_gives),
+    "only audited denials are told": entries_by(only_denials_are_told),
 }
 
 

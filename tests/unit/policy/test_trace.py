@@ -26,8 +26,8 @@ AT_80 = Packet(Direction.INGRESS, 6, 80)
 @settings(max_examples=60, deadline=None)
 @given(cases)
 def test_it_agrees_with_the_oracle_and_with_the_map(case: Case) -> None:
-    rules, node = load_rules(list(case.rules)), node_of(case)
-    repository = Repository().add(rules)
+    repository, node = case.repository(), node_of(case)
+    rules = repository.rules()
     for packet in packets_of(case, 60):
         side = trace(
             repository,
@@ -49,9 +49,13 @@ def traced(
     packet: Packet = AT_80,
     mode: Enforcement = Enforcement.DEFAULT,
     full: bool = False,
+    audited: list[dict[str, Any]] | None = None,
 ) -> Side:
-    """From client to web."""
-    return trace(Repository().add(load_rules(list(rules))), mode, WEB, CLIENT, PEER, packet, full=full)
+    """From client to web. `audited`: a set of that name."""
+    repository = Repository().add(load_rules(list(rules)))
+    if audited is not None:
+        repository = repository.set_named("tried", load_rules(audited), audit=True)
+    return trace(repository, mode, WEB, CLIENT, PEER, packet, full=full)
 
 
 def rule(selects: str = "web", **lists: Any) -> dict[str, Any]:
@@ -172,3 +176,39 @@ def test_a_ping_is_told_that_port_0_is_about_ports() -> None:
     assert whys(side) == [
         ("ingress[0]", "anybody", "ICMP 8 (EchoRequest) is not any port of TCP, UDP or SCTP")
     ]
+
+
+FROM_CLIENT = {"fromEndpoints": [{"matchLabels": {"role": "client"}}]}
+
+
+def test_what_only_an_audited_rule_denies_passes_and_says_which() -> None:
+    side = traced(rule(ingress=[FROM_CLIENT]), audited=[rule(ingressDeny=[FROM_CLIENT])])
+    assert (side.verdict, side.is_allowed, side.agrees) == (Verdict.AUDITED_BY_RULE, True, True)
+    assert side.reason == "rule 1 (set tried, audited, name=web), ingressDeny[0]: deny from role=client"
+    side = traced(audited=[rule(ingress=[{"fromEntities": ["host"]}])])
+    assert (side.verdict, side.enforced, side.agrees) == (Verdict.AUDITED, False, True)
+    assert side.reason == (
+        "no rule allows it, and ingress is denied by default: rule 0 (set tried, audited, name=web) selects it"
+    )
+    assert whys(side) == [("ingress[0]", "not host", "any port")]
+
+
+def test_what_audited_rules_allow_too_says_so() -> None:
+    side = traced(audited=[rule(ingress=[FROM_CLIENT])])
+    assert (side.verdict, side.reason) == (
+        Verdict.ALLOWED,
+        "no rule is about its ingress: all of it is allowed; it would pass with the audited rules, too",
+    )
+
+
+def test_an_audited_rule_gives_nothing() -> None:
+    side = traced(rule(ingress=[{}]), audited=[rule(ingress=[FROM_CLIENT])])
+    assert (side.verdict, side.agrees) == (Verdict.DENIED, True)
+    assert side.reason.endswith("with the audited rules it would pass, but while audited they allow nothing")
+
+
+def test_what_an_audited_rule_requires_is_told_where_it_would_narrow_another() -> None:
+    requires = rule(ingress=[{"fromRequires": [{"matchLabels": {"tier": "back"}}]}])
+    side = traced(rule(ingress=[FROM_CLIENT]), audited=[requires])
+    assert (side.verdict, side.agrees) == (Verdict.AUDITED, True)
+    assert whys(side)[0] == ("ingress[0]", "needs tier=back, has container:tier=front", "any port")

@@ -77,6 +77,7 @@ def test_the_hash_of_labels_ignores_their_order_and_nothing_else() -> None:
         (HOLDER, "n1"),
         (RULES, RulesRecord(({"endpointSelector": {}}, {"ingress": [{}]}))),
         (RULES, RulesRecord((), "/etc/policies")),
+        (RULES, RulesRecord((), audit=True)),
     ],
 )
 def test_every_value_comes_back_as_it_was(codec: Codec[object], value: object) -> None:
