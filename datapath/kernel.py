@@ -7,6 +7,8 @@ a restart needs.
 from __future__ import annotations
 
 import os
+import platform
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -55,7 +57,8 @@ class KernelDatapath:
                 info = syscall.map_info(fd)
                 per_cpu = info.type == MapType.PERCPU_ARRAY
                 width = (info.value_size + 7) // 8 * 8 * cpus if per_cpu else info.value_size
-                self._maps[name] = KernelMap(name, fd, info.key_size, width, info.max_entries)
+                kind = _kind_of(MapType(info.type))
+                self._maps[name] = kind(name, fd, info.key_size, width, info.max_entries)
         except BaseException:
             self.close()
             raise
@@ -148,6 +151,17 @@ class KernelDatapath:
             entries = table.count()
         kind = MapType(info.type).name.lower()
         return MapInfo(table.name, kind, info.key_size, info.value_size, info.max_entries, entries)
+
+
+def _kind_of(kind: MapType) -> type[KernelMap]:
+    """Imported where it is used: newer kernels need none of its threads. A wrong answer, where a distribution brought
+    the change to an older kernel, costs only time."""
+    release = tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2])
+    if kind != MapType.ARRAY_OF_MAPS or release >= (6, 8):
+        return KernelMap
+    from datapath.kernel_waiting import WaitingMap
+
+    return WaitingMap
 
 
 def possible_cpus() -> int:

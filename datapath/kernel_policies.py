@@ -1,8 +1,8 @@
 """The policies of local identities: a map of maps, whose slots may share an inner map.
 
 A write to the outer map waits until no program uses the old inner map, 8-16 ms; all writes of one
-batch wait together. So changes of rules are published in one batch, and slots get their empty map
-long before an endpoint needs them.
+batch wait together, or, on older kernels, those of several threads. So changes of rules are published
+in one batch, and slots get their empty map long before an endpoint needs them.
 
 Which slots share a map is what the kernel says: the outer map's values are the ids of the inner ones.
 """
@@ -132,7 +132,7 @@ class KernelPolicies:
 
     def count(self) -> int:
         """Slots that hold a map."""
-        return self._outer.count()
+        return len(self._maps)
 
     def info(self) -> MapInfo:
         """Of the fullest inner map: at most so many entries, of the maps that this process has read or written."""

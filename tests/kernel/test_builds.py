@@ -15,18 +15,17 @@ from datapath.compile import PROGRAMS, SOURCES, Programs, cache_key, read_cached
 from datapath.features import Features, every_build
 from datapath.maps import MAPS
 from datapath.pins import open_map
-from tests.kernel.harness import A, Action, B, Node
+from tests.kernel.harness import CACHE, A, Action, B, Node
 from tests.kernel.packets import ACK, SYN, tcp
 
 BUILDS = list(every_build())
 
 
 @pytest.fixture(scope="session")
-def prebuilt(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Path:
-    directory = tmp_path_factory.mktemp("prebuilt")
-    loader = [sys.executable, "-m", "datapath.loader", "--prebuild", directory]
+def prebuilt() -> Path:
+    loader = [sys.executable, "-m", "datapath.loader", "--prebuild", CACHE]
     subprocess.run(loader, check=True, stdout=subprocess.DEVNULL)
-    return directory
+    return CACHE
 
 
 def load(programs: Programs, root: Path) -> dict[str, int]:

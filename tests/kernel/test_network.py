@@ -17,8 +17,10 @@ import pytest
 
 from datapath import syscall
 from datapath.attributes import AttachType, MapType
+from datapath.features import has_tcx
 from datapath.instruction import call, encode
 from model.flow import Direction, DropReason
+from tests.conftest import require
 from tests.kernel.datapath.assembly import PASS, answering, counting, load
 from tests.kernel.harness import HOST4, HOST6, OPEN, SEALED, WORLD4, WORLD6, A, B, Node
 from tests.kernel.network import PATIENCE, Network, Place, connected, echo, quiet
@@ -168,6 +170,7 @@ class TestTheSendersSocket:
         return array
 
     def test_stays_attached_between_containers(self, net: Network) -> None:
+        require(has_tcx(socket.if_nametoindex("lo")), "tcx")
         array = self.count_those_with_socket(net.b)
         near, far = connected(net.a, net.b, B.ipv4)
         with near, far:

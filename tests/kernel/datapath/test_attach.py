@@ -89,7 +89,7 @@ def test_each_program_sees_the_packets_of_its_direction(programs: tuple[Counted,
 def test_the_best_way_is_chosen_where_none_is_named(programs: tuple[Counted, Counted]) -> None:
     ifindex, (first, _) = make_veth(), programs
     attach(ifindex, first.from_container, first.to_container)
-    assert len(syscall.attached_programs(ifindex, AttachType.TCX_INGRESS)) == has_tcx(ifindex)
+    assert attached(ifindex, tcx=has_tcx(ifindex))
     send("bc0", 1)
     assert first.seen() == (1, 0)
 

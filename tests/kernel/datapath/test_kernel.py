@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from datapath import syscall
+from datapath.codec import encode_number
 from datapath.kernel import KernelDatapath
-from datapath.maps import sized
-from datapath.pins import open_or_create_maps, prepare
+from datapath.kernel_map import KernelMap
+from datapath.kernel_waiting import WaitingMap
+from datapath.maps import INNER, sized
+from datapath.pins import create_map, open_or_create_maps, prepare
 from datapath.tables import IpcacheEntry
 from model.errors import Conflict
 from model.flow import Direction
@@ -111,3 +115,19 @@ def test_maps_of_another_form_are_refused_and_left_alone(bpf_root: Path) -> None
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     with KernelDatapath(bpf_root) as datapath:
         assert {info.name: info.max_entries for info in datapath.map_info()}["devices"] == 7
+
+
+def test_policies_are_the_same_where_each_entry_waits(bpf_root: Path) -> None:
+    """As on kernels before 6.8."""
+    prepare(bpf_root)
+    opened, _ = open_or_create_maps(bpf_root, sized({"policies": 16}))
+    fd = opened["policies"]
+    plain, waiting = KernelMap("policies", fd, 4, 4, 16), WaitingMap("policies", fd, 4, 4, 16)
+    assert dict(waiting.items()) == {}
+    inner = create_map(INNER.with_size(4))
+    waiting.put_many([(encode_number(slot), encode_number(inner)) for slot in range(1, 16, 2)])
+    number = encode_number(syscall.map_info(inner).id)
+    there = {encode_number(slot): number for slot in range(1, 16, 2)}
+    assert dict(waiting.items()) == dict(plain.items()) == there
+    for descriptor in (inner, *opened.values()):
+        os.close(descriptor)
