@@ -25,8 +25,8 @@ IDENTITY_SECONDS = 60.0
 
 class Housekeeping:
     """Every second: spare policy maps when some were used; what the host view saw and the writer could not take over;
-    a look at some links. More rarely: conntrack's expired entries and those of addresses that are gone; identities that
-    nobody has any more."""
+    a look at some links; references to identities that an ended session took along. More rarely: conntrack's expired
+    entries and those of addresses that are gone; identities that nobody has any more."""
 
     def __init__(
         self,
@@ -35,12 +35,15 @@ class Housekeeping:
         identities: IdentityAllocator,
         host: Callable[[], HostFacts],
         guard: Callable[[], None],
+        identify_again: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._datapath = datapath
         self._identities = identities
         self._host = host
         self._guard = guard
+        self._identify_again = identify_again
+        self._renumbered: set[int] = set()
         self._addresses: set[IPAddress] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
@@ -62,6 +65,7 @@ class Housekeeping:
                 self._spare_maps,
                 self._host_facts,
                 self._links_guarded,
+                self._identities_kept,
                 *(task for task, at in due.items() if at <= now),
             ):
                 if task in every:
@@ -81,6 +85,15 @@ class Housekeeping:
 
     def _links_guarded(self) -> None:
         self._guard()
+
+    def _identities_kept(self) -> None:
+        """After the node was cut off from the store for long, an identity that it uses may be another's."""
+        self._renumbered.update(self._identities.refresh())
+        if self._renumbered:
+            for endpoint in list(self._loop.state.endpoints.values()):
+                if endpoint.identity in self._renumbered:
+                    self._identify_again(endpoint.docker_id)
+            self._renumbered.clear()
 
     def _conntrack(self) -> None:
         living = self._living()

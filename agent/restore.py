@@ -34,6 +34,7 @@ from model.network import LOCAL_FIRST_NUMBER, IPNetwork, Network
 from policy.repository import Repository
 from policy.resolve import Enforcement
 from policy.selections import Selections
+from store.identities import IdentityAllocator
 from store.local import LocalStore
 from store.policies import PolicyStore
 
@@ -92,11 +93,12 @@ def living_endpoints(
     records: LocalStore,
     networks: Mapping[str, Network],
     present: Mapping[str, int],
-    allocate: Callable[[Labels], int],
+    identities: IdentityAllocator,
 ) -> list[Endpoint]:
-    """The recorded endpoints, each with the identity that its labels have in the store, and that counted. `present`:
-    our interfaces, name -> ifindex; after the host's own restart there is none of those recorded, and their
-    numbers are others'. What makes no sense any more is put right in the records too."""
+    """The recorded endpoints, each with the identity that its labels have in the store, and that counted; where the
+    store does not answer, with the one it had. `present`: our interfaces, name -> ifindex; after the host's own restart
+    there is none of those recorded, and their numbers are others'. What makes no sense any more is put right in the
+    records too."""
     endpoints = []
     for recorded in records.endpoints().values():
         endpoint = recorded
@@ -108,7 +110,7 @@ def living_endpoints(
             endpoint = endpoint.unlinked()
         elif is_cluster(endpoint.identity):
             try:
-                endpoint = replace(endpoint, identity=allocate(endpoint.labels))
+                endpoint = replace(endpoint, identity=_identified(endpoint, identities))
             except CiliateError as error:
                 log.warning(
                     "an endpoint waits for an identity", endpoint=endpoint.docker_id, reason=str(error)
@@ -123,6 +125,14 @@ def living_endpoints(
             records.put_endpoint(endpoint)
         endpoints.append(endpoint)
     return endpoints
+
+
+def _identified(endpoint: Endpoint, identities: IdentityAllocator) -> int:
+    try:
+        return identities.allocate(endpoint.labels)
+    except Unavailable:
+        identities.adopt(endpoint.identity, endpoint.labels)
+        return endpoint.identity
 
 
 def restored_state(

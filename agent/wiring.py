@@ -96,7 +96,7 @@ def build(settings: Settings, loading: Loading) -> System:
     network_numbers = NetworkNumbers(cluster, keys)
     numbers, known = known_numbers(datapath), numbered_networks(records, network_numbers.number)
     enforced = with_kept(settings, records.settings())
-    endpoints = living_endpoints(records, known, links.present(), identities.allocate)
+    endpoints = living_endpoints(records, known, links.present(), identities)
     state, found = restore(
         datapath,
         lambda rules: restored_state(enforced, known.values(), endpoints, rules, view.facts, numbers),
@@ -160,7 +160,9 @@ def build(settings: Settings, loading: Loading) -> System:
     rules = Rules(loop, policies, last_policies, watch, give_way=courtesy.give_way)
     rules.start(found)
     guard = Guard(realm, networks, programs.attached)
-    housekeeping = Housekeeping(loop, datapath, identities, lambda: view.facts, guard.look)
+    housekeeping = Housekeeping(
+        loop, datapath, identities, lambda: view.facts, guard.look, networks.identify_again
+    )
     housekeeping.start()
     reconciler.start()
 

@@ -32,14 +32,7 @@ class Labeller:
         find; or, without facts, waiting with the identity init. Raises InvalidInput or Unsupported if the
         container asks by label for what nobody knows or what is not built yet. Its image cannot ask for anything."""
         if facts is None and endpoint.user_labels is None:
-            return Labelled(
-                replace(
-                    endpoint,
-                    state=EndpointState.WAITING_FOR_LABELS,
-                    identity=int(Reserved.INIT),
-                    labels=Labels(),
-                )
-            )
+            return Labelled(unnamed(endpoint))
         if facts is not None:
             own = {key: value for key, value in facts.labels.items() if facts.image_labels.get(key) != value}
             refuse_labels(own)
@@ -63,3 +56,13 @@ class Labeller:
             ),
             forged,
         )
+
+
+def unnamed(endpoint: Endpoint) -> Endpoint:
+    """In force, and denied everything until its labels and their identity are known."""
+    return replace(
+        endpoint,
+        state=EndpointState.WAITING_FOR_LABELS,
+        identity=int(Reserved.INIT),
+        labels=Labels(),
+    )

@@ -14,7 +14,7 @@ import structlog
 
 from driver.facts import ContainerFacts, ContainerSource
 from driver.host import Host
-from driver.labelling import Labeller
+from driver.labelling import Labeller, unnamed
 from driver.linkpool import LinkPool
 from driver.links import Links
 from driver.locks import NamedLocks
@@ -31,7 +31,7 @@ from driver.ports import Ports
 from driver.realm import Realm
 from driver.schema import EndpointRequest, NetworkRequest
 from model.endpoint import Endpoint, EndpointState
-from model.errors import CiliateError, Conflict, Exhausted, InvalidInput, NotFound, Unsupported
+from model.errors import CiliateError, Conflict, Exhausted, InvalidInput, NotFound, Unavailable, Unsupported
 from model.labels import Labels
 from model.network import FLAT, IPAddress, Network, overlap
 
@@ -261,14 +261,19 @@ class Networks:
             ifindex = self._pool.obtain(plan)
             try:
                 self._links.open(plan, ifindex)
-                self._put(
-                    replace(
-                        endpoint,
-                        ifname=plan.host_name,
-                        ifindex=ifindex,
-                        wants_ports=bool(request.options.get(PORT_MAP)),
-                    )
+                joined = replace(
+                    endpoint,
+                    ifname=plan.host_name,
+                    ifindex=ifindex,
+                    wants_ports=bool(request.options.get(PORT_MAP)),
                 )
+                try:
+                    joined = self._identified(joined)
+                except Unavailable as error:
+                    # It starts all the same, denied everything: who cannot be named now is named later.
+                    log.warning("a container waits for its identity", reason=str(error))
+                    joined = unnamed(joined)
+                self._realm.put_endpoint(joined)
             except BaseException:
                 self._pool.retire(ifindex)
                 raise
@@ -365,6 +370,17 @@ class Networks:
             lambda endpoint, network: self._label(replace(endpoint, user_labels=labels), network, facts),
         )
 
+    def identify_again(self, endpoint_id: str) -> None:
+        """Its labels have another identity than they had. One that cannot be named now is denied everything."""
+        try:
+            self._relabel(endpoint_id, lambda endpoint, _network: endpoint, even_if_same=True)
+        except Unavailable:
+            with self._endpoint_locks.held(endpoint_id):
+                endpoint = self._realm.endpoints().get(endpoint_id)
+                if endpoint is not None and endpoint.ifindex:
+                    self._realm.put_endpoint(unnamed(endpoint))
+            raise
+
     def set_audit(self, endpoint_id: str, audit: bool) -> None:
         """Whether what the endpoint's policy denies passes."""
         with self._endpoint_locks.held(endpoint_id):
@@ -377,15 +393,21 @@ class Networks:
             if network is not None and network.name != name:
                 self._realm.put_network(replace(network, name=name))
 
-    def _relabel(self, endpoint_id: str, change: Callable[[Endpoint, Network], Endpoint]) -> None:
+    def _relabel(
+        self,
+        endpoint_id: str,
+        change: Callable[[Endpoint, Network], Endpoint],
+        *,
+        even_if_same: bool = False,
+    ) -> None:
         with self._endpoint_locks.held(endpoint_id):
             endpoint = self._realm.endpoints().get(endpoint_id)
             network = self._realm.networks().get(endpoint.network_id) if endpoint is not None else None
             if endpoint is None or network is None or endpoint.ifindex == 0:
                 return  # gone meanwhile
             changed = change(endpoint, network)
-            if changed != endpoint:
-                self._put(changed)
+            if changed != endpoint or even_if_same:
+                self._realm.put_endpoint(self._identified(changed))
 
     def _label(self, endpoint: Endpoint, network: Network, facts: ContainerFacts | None) -> Endpoint:
         found = self._labeller.label(endpoint, network, facts)
@@ -397,11 +419,11 @@ class Networks:
             )
         return found.endpoint
 
-    def _put(self, endpoint: Endpoint) -> None:
+    def _identified(self, endpoint: Endpoint) -> Endpoint:
         """With the identity of its labels."""
-        if endpoint.state is EndpointState.READY:
-            endpoint = replace(endpoint, identity=self._realm.identify(endpoint.labels))
-        self._realm.put_endpoint(endpoint)
+        if endpoint.state is not EndpointState.READY:
+            return endpoint
+        return replace(endpoint, identity=self._realm.identify(endpoint.labels))
 
     def _fit(self, endpoint: Endpoint) -> None:
         """Programs onto its link, which is down if they cannot be had."""

@@ -192,9 +192,15 @@ class Reconciler:
                 self._patience[endpoint.docker_id] = (time.monotonic() + pause, pause)
             try:
                 facts = self._containers.find_patiently(endpoint)
+            except Unavailable:
+                return
+            try:
                 if facts is not None:
                     self._networks.learn(endpoint.docker_id, facts)
             except Unavailable:
+                # Its labels are known: it is the store that has no identity for them now.
+                with self._patience_lock:
+                    self._patience[endpoint.docker_id] = (0.0, 0.0)
                 return
             except CiliateError as error:
                 log.warning("labels not taken over", endpoint=endpoint.docker_id[:12], reason=str(error))

@@ -12,11 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
+import structlog
+
 from model.errors import Conflict, Exhausted, Unavailable
 from model.identity import CLUSTER_FIRST, CLUSTER_LAST
 from model.labels import Labels
 from store.keys import IDENTITY, MARK, NUMBER, IdentityRecord, Keys
-from store.kv import MAX_OPERATIONS, Check, Delete, Entry, KeyValueStore, Set
+from store.kv import MAX_OPERATIONS, Check, Delete, Entry, KeyValueStore, Op, Set
+
+log = structlog.get_logger("store")
 
 _ATTEMPTS = 512
 """Each lost race is another writer's success, so this many in one call mean that something is wrong."""
@@ -57,7 +61,12 @@ class IdentityAllocator:
         """Held while references of this node are taken or dropped in the store."""
         self._taken: set[int] = set()
         """Numbers known to be in use, by anyone; some may be free again."""
-        self._load()
+        self._session = 0
+        """Of the store, in which all references were seen or taken; 0: not all are."""
+        try:
+            self._load()
+        except Unavailable as error:
+            log.warning("the store does not tell this node's identities", reason=str(error))
 
     def allocate(self, labels: Labels) -> int:
         """The number of these labels, made if nobody has it yet. Each call is matched by one `release`, when
@@ -71,6 +80,39 @@ class IdentityAllocator:
                 number = self._refer(labels)
                 self._hold(_Held(number, labels, uses=1))
         return number
+
+    def adopt(self, number: int, labels: Labels) -> None:
+        """As `allocate`, for labels that had this number when the store was last heard. `refresh` takes the reference.
+        Raises Conflict where this node knows better."""
+        with self._lock:
+            held = self._by_number.get(number) or self._by_labels.get(labels)
+            if held is None:
+                self._by_number[number] = self._by_labels[labels] = _Held(number, labels, uses=1)
+                self._session = 0
+            elif (held.number, held.labels) != (number, labels):
+                raise Conflict(f"identity {number} is not that of {', '.join(labels.texts())}")
+            else:
+                held.uses += 1
+
+    def refresh(self) -> list[int]:
+        """Takes the references that this node should have and has not: an ended session took them along, or they
+        were not to be had. Costs nothing where there are none. Returns the numbers that are others' by now: who has
+        one must allocate again."""
+        session = self._store.health().session
+        if session == self._session:
+            return []
+        with self._asking:
+            there = set(self._references(self._node))
+            lost = [
+                held.number
+                for held in list(self._by_number.values())
+                if held.number not in there and not self._take_again(held)
+            ]
+            with self._lock:
+                for number in lost:
+                    del self._by_labels[self._by_number.pop(number).labels]
+            self._session = session
+        return lost
 
     def release(self, number: int) -> None:
         """The identity and this node's reference stay until `collect` has found them unused twice."""
@@ -172,16 +214,40 @@ class IdentityAllocator:
         self._store.transact([unchanged, self._reference(number)], durable=False)
         return True
 
+    def _take_again(self, held: _Held) -> bool:
+        """False: the number, or the labels, are another's by now."""
+        for _ in range(_ATTEMPTS):
+            entry = self._store.get(self._keys.identity_value(held.labels))
+            try:
+                if entry is None:
+                    self._store.transact(self._made(held.number, held.labels), durable=False)
+                    return True
+                if NUMBER.decode(entry) != held.number:
+                    return False
+                if self._join(held.number, held.labels):
+                    return True
+            except Conflict:
+                entry = self._store.get(self._keys.identity(held.number))
+                if entry is not None and IDENTITY.decode(entry).labels != held.labels:
+                    return False
+        raise Unavailable(f"identity {held.number} could not be taken again after {_ATTEMPTS} attempts")
+
+    def _made(self, number: int, labels: Labels) -> list[Op]:
+        """What makes an identity that must not be there, with this node's reference."""
+        return [
+            Set(self._keys.identity(number), IDENTITY.encode(IdentityRecord(labels)), index=0),
+            Set(self._keys.identity_value(labels), NUMBER.encode(number), index=0),
+            self._reference(number),
+        ]
+
     def _create(self, labels: Labels) -> int:
         number = self._free_number()
         # Not durable: a power cut ends every container, and with them whatever used the number.
         try:
             self._store.transact(
                 [
-                    Set(self._keys.identity(number), IDENTITY.encode(IdentityRecord(labels)), index=0),
-                    Set(self._keys.identity_value(labels), NUMBER.encode(number), index=0),
+                    *self._made(number, labels),
                     Set(self._keys.identity_last(), NUMBER.encode(number)),
-                    self._reference(number),
                 ],
                 durable=False,
             )

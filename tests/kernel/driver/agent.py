@@ -24,6 +24,7 @@ from driver.sysctls import Sysctls
 from identity.labels import LabelFilter
 from model.endpoint import Endpoint, EndpointState
 from model.errors import Exhausted, Unavailable
+from model.labels import Labels
 from tests.kernel.driver.topology import run
 
 N1, N2 = "1" * 64, "2" * 64
@@ -48,6 +49,13 @@ class FailingRealm(MemoryRealm):
 
     failing = False
     room = True
+    is_storeless = False
+    """No identity can be had."""
+
+    def identify(self, labels: Labels) -> int:
+        if self.is_storeless:
+            raise Unavailable("the store does not answer")
+        return super().identify(labels)
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         if self.failing and endpoint.ifindex:

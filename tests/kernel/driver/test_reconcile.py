@@ -14,6 +14,8 @@ from driver.facts import ContainerFacts
 from driver.reconcile import FORGOTTEN_SECONDS, AddressesInUse, Reconciler
 from model.endpoint import Endpoint, EndpointState
 from model.errors import Unavailable
+from model.identity import Reserved
+from model.labels import Labels
 from model.network import IPNetwork
 from tests.kernel.driver.agent import E1, E2, N1, N2, Agent
 from tests.kernel.netns import in_own_netns
@@ -187,3 +189,28 @@ def test_a_renamed_container() -> None:
     story.reconciler.changed("container", "rename", "c1")
     assert story.agent.known().container_name == "new-name"
     story.agent.close()
+
+
+@in_own_netns
+def test_who_has_no_identity_for_want_of_the_store_starts_and_has_it_soon_after() -> None:
+    story = Story()
+    agent, web = story.agent, ContainerFacts("c1", "web", {"app": "web"})
+    agent.realm.is_storeless = True
+    agent.start()
+    assert agent.known().state is EndpointState.WAITING_FOR_LABELS
+    assert agent.known().identity == Reserved.INIT and agent.known().ifindex
+    story.engine.facts[E1] = web
+    for _ in range(3):
+        story.reconciler._resolve_waiting()
+    assert agent.known().state is EndpointState.WAITING_FOR_LABELS
+    agent.realm.is_storeless = False
+    story.reconciler._resolve_waiting()
+    assert agent.known().state is EndpointState.READY, "it was not put off"
+    agent.realm.is_storeless = True
+    with pytest.raises(Unavailable):
+        agent.networks.set_labels(E1, Labels.parse(["app=other"]))
+    assert agent.known().state is EndpointState.READY, "who has a name keeps it"
+    with pytest.raises(Unavailable):
+        agent.networks.identify_again(E1)
+    assert agent.known().identity == Reserved.INIT, "until it is another's"
+    agent.close()

@@ -101,7 +101,7 @@ class Node:
         self.numbers = NetworkNumbers(self.cluster, KEYS)
         numbers = known_numbers(self.datapath)
         networks = numbered_networks(self.records, self.numbers.number)
-        endpoints = living_endpoints(self.records, networks, self.links, self.identities.allocate)
+        endpoints = living_endpoints(self.records, networks, self.links, self.identities)
         state, self.found = restore(
             self.datapath,
             lambda rules: restored_state(

@@ -294,6 +294,26 @@ def test_a_restart_while_the_store_is_away_knows_whom_the_node_knew(
     again.stop()
 
 
+def test_a_start_without_the_store_takes_no_container_its_identity(
+    member: Callable[[str], Member], store: SharedStore
+) -> None:
+    one = member("one")
+    one.put(allow("web", "client"))
+    web = one.join(0, "web", in_network=0)
+    epoch = one.datapath.bump_epoch()
+    one.stop()
+    store.is_away = True
+    again = one.restarted().start()
+    assert again.state.endpoints["e0"].identity == web.identity
+    assert again.rules.problem, "the rules are those of before"
+    assert again.datapath.bump_epoch() == epoch + 1, "nothing was to be put right"
+    assert again.join(1, "web", in_network=0).identity == web.identity
+    store.is_away = False
+    until(lambda: not again.rules.problem)
+    assert again.identities.refresh() == []
+    again.stop()
+
+
 def test_an_address_is_believed_of_the_node_that_has_its_slice_alone(
     pair: tuple[Member, Member], store: SharedStore
 ) -> None:

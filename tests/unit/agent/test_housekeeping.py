@@ -25,13 +25,13 @@ def node() -> Iterator[Node]:
 
 
 def test_maps_are_ready_for_those_who_come(node: Node) -> None:
-    keeping = Housekeeping(node.loop, node.datapath, node.identities, HostFacts, lambda: None)
+    keeping = Housekeeping(node.loop, node.datapath, node.identities, HostFacts, lambda: None, str)
     keeping._spare_maps()
     assert [node.datapath.policy(slot) for slot in range(1, SPARE_SLOTS)] == [{}] * (SPARE_SLOTS - 1)
 
 
 def test_what_the_host_view_saw_is_taken_over_even_if_its_word_was_lost(node: Node) -> None:
-    keeping = Housekeeping(node.loop, node.datapath, node.identities, lambda: FACTS, lambda: None)
+    keeping = Housekeeping(node.loop, node.datapath, node.identities, lambda: FACTS, lambda: None, str)
     revision = node.loop.revision
     for _ in range(3):
         keeping._host_facts()
@@ -48,7 +48,7 @@ def test_one_task_that_fails_keeps_no_other_from_being_done(node: Node) -> None:
         raise RuntimeError("a bug")
 
     calls: list[int] = []
-    keeping = Housekeeping(node.loop, node.datapath, node.identities, broken, lambda: None)
+    keeping = Housekeeping(node.loop, node.datapath, node.identities, broken, lambda: None, str)
     keeping.start()
     until(lambda: len(calls) > 1 and node.state.prepared)
     keeping.stop()

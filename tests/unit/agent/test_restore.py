@@ -18,7 +18,7 @@ from agent.slots import LAST_SLOT
 from datapath.memory import MemoryDatapath
 from datapath.tables import EndpointEntry, IpcacheEntry
 from model.endpoint import EndpointState
-from model.errors import CiliateError, Unavailable
+from model.errors import CiliateError, Exhausted
 from model.flow import Direction
 from model.identity import Reserved
 from policy.mapstate import PolicyEntry, PolicyKey
@@ -282,7 +282,7 @@ def test_an_endpoint_without_a_network_is_forgotten(settled: Node) -> None:
 
 class NoNumbers(KeptStore):
     def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
-        raise Unavailable("no leader")
+        raise Exhausted("all identities are in use")
 
 
 def test_who_has_no_identity_to_be_had_is_denied_until_there_is_one(settled: Node) -> None:

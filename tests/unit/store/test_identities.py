@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from model.errors import Exhausted, Unavailable
+from model.errors import Conflict, Exhausted, Unavailable
 from model.labels import Labels
 from store.identities import IdentityAllocator
 from store.keys import HOLDER, Keys
-from store.kv import Entry, Health, KeyValueStore, Op, Set, Watch
+from store.kv import DeletePrefix, Entry, Health, KeyValueStore, Op, Set, Watch
 from store.memory import MemoryStore
 
 KEYS = Keys()
@@ -257,3 +257,91 @@ def test_collection_and_allocation_at_the_same_time_never_part_a_number_from_its
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(live, range(4)))
     assert failures == []
+
+
+# sessions
+
+
+class SessionStore(CountingStore):
+    """Its node's session may end, and it may not answer."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        super().__init__(store)
+        self.session = 1
+        self.is_away = False
+
+    def end_session(self, node: str) -> None:
+        self.inner.transact([DeletePrefix(KEYS.identity_references(node))])
+        self.session += 1
+
+    def get(self, key: str) -> Entry | None:
+        self._answer()
+        return super().get(key)
+
+    def list(self, prefix: str) -> list[Entry]:
+        self._answer()
+        return super().list(prefix)
+
+    def health(self) -> Health:
+        return Health(self.session)
+
+    def _answer(self) -> None:
+        if self.is_away:
+            raise Unavailable("the store does not answer")
+
+
+def test_references_that_went_with_a_session_are_taken_again(store: MemoryStore) -> None:
+    shared = SessionStore(store)
+    allocator = IdentityAllocator(shared, KEYS, "n1")
+    allocator.allocate(WEB)
+    assert allocator.refresh() == []
+    shared.calls = 0
+    assert allocator.refresh() == [] and shared.calls == 0, "nothing to do costs nothing"
+    shared.end_session("n1")
+    assert allocator.refresh() == []
+    assert references(store) == ["n1/256"]
+
+
+def test_an_identity_that_was_removed_meanwhile_is_made_again(store: MemoryStore) -> None:
+    shared = SessionStore(store)
+    allocator, other = IdentityAllocator(shared, KEYS, "n1"), IdentityAllocator(store, KEYS, "n2")
+    allocator.allocate(WEB)
+    allocator.refresh()
+    shared.end_session("n1")
+    other.collect()
+    assert other.collect() == [256]
+    assert allocator.refresh() == []
+    assert other.allocate(WEB) == 256
+
+
+def test_a_number_whose_labels_have_another_by_now_is_told(store: MemoryStore) -> None:
+    shared = SessionStore(store)
+    allocator, other = IdentityAllocator(shared, KEYS, "n1"), IdentityAllocator(store, KEYS, "n2")
+    allocator.allocate(WEB)
+    allocator.allocate(DB)
+    allocator.refresh()
+    shared.end_session("n1")
+    other.collect()
+    other.collect()
+    assert other.allocate(WEB) == 258
+    assert allocator.refresh() == [256]
+    assert allocator.allocate(WEB) == 258 and allocator.allocate(DB) == 257
+
+
+def test_a_node_that_starts_without_the_store_goes_on_with_what_it_had(store: MemoryStore) -> None:
+    IdentityAllocator(store, KEYS, "n1").allocate(WEB)
+    shared = SessionStore(store)
+    shared.is_away = True
+    allocator = IdentityAllocator(shared, KEYS, "n1")
+    with pytest.raises(Unavailable):
+        allocator.allocate(WEB)
+    allocator.adopt(256, WEB)
+    assert allocator.allocate(WEB) == 256 and allocator.lookup(256) == WEB
+    for number, other in ((256, DB), (257, WEB)):
+        with pytest.raises(Conflict):
+            allocator.adopt(number, other)
+    with pytest.raises(Unavailable):
+        allocator.refresh()
+    shared.is_away = False
+    assert allocator.refresh() == []
+    assert allocator.collect() == [] and references(store) == ["n1/256"]
