@@ -7,6 +7,7 @@ CiliateError                  something a user or operator can act on; `hint` sa
 ├── Exhausted                 a pool, map or range is full
 ├── Unsupported               a feature that is not built or not possible here
 └── Unavailable               a part ciliate depends on does not answer (store, kernel, Docker)
+    └── Forbidden             it answers, and refuses who asks
 """
 
 
@@ -48,3 +49,7 @@ class Unsupported(CiliateError):
 
 class Unavailable(CiliateError):
     status = 503
+
+
+class Forbidden(Unavailable):
+    status = 403

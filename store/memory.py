@@ -60,7 +60,7 @@ class MemoryStore:
             self._must_be_open()
             return _entries(self._rows, prefix)
 
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         validate(ops)
         with self._lock:
             self._must_be_open()

@@ -69,7 +69,7 @@ class SqliteStore:
         with self._reads() as reader:
             return _entries(reader, prefix)
 
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         validate(ops)
         with self._writes(durable) as writer:
             newest = _newest(writer)

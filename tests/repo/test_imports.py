@@ -27,6 +27,7 @@ BREACHES = [
     ("Pure code does no input, output or waiting", "policy", "import socket"),
     ("Pure code does no input, output or waiting", "identity", "import time"),
     ("bcc is used by the loader alone", "agent", "import bcc"),
+    ("py-consul is used by the Consul store alone", "agent", "import consul"),
     ("pyroute2 is used by links, tunnels, hostview and attach alone", "agent", "import pyroute2"),
     ("Docker's SDK is used by containers alone", "driver", "import docker"),
     ("Flask is used by APIs and the app alone", "store", "import flask"),
