@@ -18,8 +18,9 @@ from types import FrameType
 from tests.cluster.harness.bed import Bed
 from tests.cluster.harness.node import Node
 from tests.docker.harness.agent_process import REPOSITORY
-from tests.docker.harness.engines import CannotFetch, compose_plugin, consul, fetch
+from tests.docker.harness.engines import CannotFetch, consul, fetch
 from tests.docker.harness.lending import NEWEST
+from tests.docker.harness.reader import furnish
 
 FOLDER = REPOSITORY / "build" / "cluster"
 
@@ -111,12 +112,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 def _furnish(node: Node, folder: Path) -> None:
     node.start_agent()
-    node.docker("tag", "box", "busybox")
-    for name, program in (("ciliate", Path(sys.executable).with_name("ciliate")), ("consul", consul())):
-        node.run("ln", "-sfn", program, f"/usr/local/bin/{name}")
-    plugins = node.path("/root/.docker/cli-plugins")
-    plugins.mkdir(parents=True, exist_ok=True)
-    (plugins / "docker-compose").symlink_to(compose_plugin())
+    furnish(node)
+    node.run("ln", "-sfn", consul(), "/usr/local/bin/consul")
     command = node.sandbox.command("env", cwd="/root", env={"TERM": os.environ.get("TERM", "dumb")})
     entrance = folder / node.name
     entrance.write_text(ENTRANCE.format(name=node.name, command=shlex.join(command)))

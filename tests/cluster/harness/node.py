@@ -21,8 +21,6 @@ class Node(Host):
         self.ip = address4(number)
         self.ip6 = address6(number)
         self.run("hostname", self.name)
-        self.settings: dict[str, str] = {}
-        """Of the agent."""
         servers = [address4(number) for number in range(1, hosts + 1)]
         self.consul = ConsulServer(self.sandbox, consul(), self.ip, servers)
 
@@ -33,8 +31,8 @@ class Node(Host):
         self.load_images()
         self.consul.wait_ready()
 
-    def start_agent(self, *, wait: bool = True) -> None:
-        self.agent.start(self.settings, wait=wait)
+    def start_agent(self) -> None:
+        self.agent.start()
 
     @contextmanager
     def answering(self, *ports: int) -> Iterator[None]:

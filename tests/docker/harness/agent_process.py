@@ -25,11 +25,16 @@ class AgentProcess:
         self._sandbox = sandbox
         self._process: subprocess.Popen[bytes] | None = None
         self.log = sandbox.directory / "agent.log"
+        self.settings: dict[str, str] = {}
+        """Of every start."""
 
     def start(self, settings: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             self._process = self._sandbox.start(
-                sys.executable, "-m", "agent.supervise", cwd=REPOSITORY, env=settings, log=log
+                *(sys.executable, "-m", "agent.supervise"),
+                cwd=REPOSITORY,
+                env={**self.settings, **(settings or {})},
+                log=log,
             )
         if wait:
             self.wait_ready()

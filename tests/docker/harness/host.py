@@ -114,6 +114,11 @@ class Host:
     def ask_from_host(self, protocol: str, address: str, port: int, *, seconds: float = 2.0) -> str:
         return ask(self.sandbox, (), protocol, address, port, seconds)
 
+    def sends_much(self, sender: str, address: str, port: int) -> bool:
+        """Do a large datagram and a long stream of the container arrive?"""
+        large = ("exec", sender, "python3", "/speaker.py", "large", address, str(port))
+        return self.docker(*large, check=False).status == 0
+
     def pings(self, name: str, target: str, *, count: int = 1, seconds: int = 2) -> bool:
         ping = ("/bin/busybox", "ping", "-6" if ":" in target else "-4")
         done = self.docker(*("exec", name, *ping, "-c", str(count), "-W", str(seconds), target), check=False)

@@ -10,6 +10,8 @@ How a page writes them:
     ```hcl       what another program reads
     `ciliate x`  inside a sentence: a command too, as with make, journalctl and scripts of packaging/
 
+Where a page is about several hosts, a command begins with the host's letter: `a$ `.
+
 A command with a comment that begins with `fails` or `times out` does not succeed."""
 
 from __future__ import annotations
@@ -22,16 +24,19 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
 _SPOKEN = re.compile(r"(ciliate|make|systemctl|journalctl) \S|packaging/\S")
 _COMMENT = re.compile(r"\s+# (.*)$", re.MULTILINE)
+_PROMPT = re.compile(r"^([a-z]?)\$ ", re.MULTILINE)
 _HERE = re.compile(r"<<'?(\w+)'?")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`text` as a shell takes it; `comment` is the last one behind it; `output` the lines shown below."""
+    """`text` as a shell takes it; `comment` is the last one behind it; `output` the lines shown below; `host`
+    the letter before it."""
 
     text: str
     comment: str = ""
     output: tuple[str, ...] = ()
+    host: str = ""
 
     @property
     def fails(self) -> bool:
@@ -90,13 +95,14 @@ def _pattern(line: str) -> re.Pattern[str]:
 
 
 def _session(content: str) -> Iterator[Command]:
-    before, *parts = re.split(r"^\$ ", content, flags=re.MULTILINE)
+    before, *parts = _PROMPT.split(content)
     if before:
         raise ValueError(f"a console begins without a command: {before.splitlines()[0]}")
-    for part in parts:
+    for host, part in zip(parts[::2], parts[1::2], strict=True):
         text, *output = part.splitlines()
         command = _command(text)
-        yield Command(command.text, command.comment, tuple(line for line in output if line.strip()))
+        shown = tuple(line for line in output if line.strip())
+        yield Command(command.text, command.comment, shown, host)
 
 
 def _commands(lines: list[str]) -> Iterator[str]:
@@ -114,7 +120,9 @@ def _commands(lines: list[str]) -> Iterator[str]:
 
 
 def _command(text: str) -> Command:
+    prompt = _PROMPT.match(text)
+    host, text = (prompt[1], text[prompt.end() :]) if prompt else ("", text)
     if "\n" in text:
-        return Command(text)
+        return Command(text, host=host)
     comment = _COMMENT.search(text)
-    return Command(_COMMENT.sub("", text).strip(), comment[1] if comment else "")
+    return Command(_COMMENT.sub("", text).strip(), comment[1] if comment else "", host=host)

@@ -17,7 +17,7 @@ ip -br link | awk '{print $1}' | cut -d@ -f1 | grep -vE '^(lo|eth0)$' | xargs -r
 nft flush ruleset
 echo 0 > /proc/sys/net/ipv4/ip_forward
 echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
-find /sys/fs/cgroup -depth -mindepth 2 -type d -path "*/$(hostname)/*" -exec rmdir {} + 2>/dev/null
+find /sys/fs/cgroup -depth -mindepth 2 -type d -path "*/$NAME/*" -exec rmdir {} + 2>/dev/null
 true
 """
 """What no machine remembers: mounts, /run, pins, links, firewall rules, switches of the kernel, cgroups."""
@@ -27,7 +27,7 @@ def cut(host: Host) -> None:
     """Every process dies at once. What had been written to files is there; that it had also reached the disk is for
     other tests to show."""
     host.run("kill", "-9", "-1", check=False)
-    host.run("sh", "-c", _FORGOTTEN)
+    host.run("sh", "-c", _FORGOTTEN, env={"NAME": host.sandbox.name})
 
 
 def switch_on(host: Host) -> None:

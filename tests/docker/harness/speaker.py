@@ -3,12 +3,17 @@ in containers, on the host and in the world.
 
 speaker.py serve PORT...                      on TCP and UDP, IPv4 and IPv6; answers "NAME ADDRESS", the asker's
 speaker.py ask tcp|udp ADDRESS PORT SECONDS   prints the answer; status 1 if none came
-speaker.py hold ADDRESS PORT                  keeps one TCP connection, asks 20 times a second, prints a line for
-                                              each answer and ends when one does not come within 1 s
+speaker.py hold ADDRESS PORT [SECONDS]        keeps one TCP connection, asks 20 times a second, prints a line for
+                                              each answer and ends when one does not come within 1 s, or SECONDS
+speaker.py knock ADDRESS PORT                 asks over UDP ten times a second, each time anew; prints a line for each,
+                                              with the answer or with nothing if none came within 0.5 s
+speaker.py pulse ADDRESS PORT                 asks over UDP 200 times a second, waits for nothing, and prints the time
+                                              (of day) at which each answer comes
 speaker.py record PORT                        prints each UDP payload that comes"""
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import sys
@@ -90,8 +95,8 @@ def ask(protocol: str, address: str, port: int, seconds: float) -> int:
     return 0
 
 
-def hold(address: str, port: int) -> int:
-    with connect("tcp", address, port, 1.0) as client:
+def hold(address: str, port: int, seconds: float = 1.0) -> int:
+    with connect("tcp", address, port, seconds) as client:
         while True:
             client.sendall(b"who am I?\n")
             try:
@@ -102,6 +107,46 @@ def hold(address: str, port: int) -> int:
                 return 1
             print(f"{time.monotonic():.3f} {text.decode().strip()}", flush=True)
             time.sleep(0.05)
+
+
+def large(address: str, port: int) -> int:
+    with connect("udp", address, port, 2.0) as client:
+        client.sendall(bytes(1500))
+        client.recv(1500)
+    with connect("tcp", address, port, 5.0) as client:
+        client.sendall(bytes(1_000_000))
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65535):  # ends once the server has read the last byte
+            pass
+    return 0
+
+
+def knock(address: str, port: int) -> None:
+    while True:
+        try:
+            with connect("udp", address, port, 0.5) as client:
+                client.sendall(b"who am I?\n")
+                text = client.recv(1500).decode().strip()
+        except OSError:
+            text = ""
+        print(f"{time.monotonic():.3f} {text}", flush=True)
+        time.sleep(0.1)
+
+
+def pulse(address: str, port: int) -> None:
+    with connect("udp", address, port, 0.005) as client:
+        due = time.monotonic()
+        while True:
+            with contextlib.suppress(OSError):  # what an earlier one met, told now
+                client.send(b"?")
+            due += 0.005
+            while (left := due - time.monotonic()) > 0:
+                client.settimeout(left)
+                try:
+                    client.recv(1500)
+                except OSError:
+                    continue
+                print(f"{time.time():.4f}", flush=True)
 
 
 def record(port: int) -> None:
@@ -120,6 +165,14 @@ def main() -> int:
             return ask(protocol, address, int(port), float(seconds))
         case ["hold", address, port]:
             return hold(address, int(port))
+        case ["hold", address, port, seconds]:
+            return hold(address, int(port), float(seconds))
+        case ["large", address, port]:
+            return large(address, int(port))
+        case ["knock", address, port]:
+            knock(address, int(port))
+        case ["pulse", address, port]:
+            pulse(address, int(port))
         case ["record", port]:
             record(int(port))
     return 2
