@@ -44,8 +44,13 @@ class Routing(IntEnum):
 class PacketMark(IntEnum):
     """In a packet's mark, where no process without privileges can write."""
 
+    MASK = 0x0F00
     OVERLAY = 0x0400
     """It is on its way into the tunnel: the programs have said as whose."""
+    ROUTED = 0x0500
+    """From another node by the host's routes to a container."""
+    PUBLISHED = 0x0600
+    """To a container by a port that is published."""
 
 
 class CtFlag(IntFlag):

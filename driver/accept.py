@@ -1,8 +1,9 @@
 """Accept rules where the host's own firewall would eat our packets: Docker sets the policy of FORWARD to DROP.
 
-They let through what leaves a container and what answers it or was translated for a published port, no more: an
-unpublished port stays out of reach for other machines, as with Docker's own networks, and what goes to a bridge
-of Docker's is left to Docker's rules. eBPF judges all of it besides. Rules of the user in DOCKER-USER come first.
+They let through what leaves a container, what answers it, what was translated for a published port, and what other
+nodes route to it, no more: an unpublished port stays out of reach for other machines, as with Docker's own networks,
+and what goes to a bridge of Docker's is left to Docker's rules. eBPF judges all of it besides. Rules of the user in
+DOCKER-USER come first.
 
 Making the rules' text and reading `iptables -S` is pure; Acceptance runs the commands."""
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from datapath.abi import PacketMark
 from driver.plan import DEVICE_GROUP
 from model.errors import Unavailable
 
@@ -26,6 +28,7 @@ ANSWER_SECONDS = 4.0
 
 _USER_CHAIN = "DOCKER-USER"
 _MARK = f"-m comment --comment {COMMENT}"
+_ROUTED = f"{PacketMark.ROUTED:#x}/{PacketMark.MASK:#x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,9 @@ class FirewallFacts:
     firewalld: bool = False
 
 
-def rules(bridges: Collection[str]) -> tuple[str, ...]:
-    """As iptables prints them, without the chain. PURE."""
+def rules(bridges: Collection[str], *, routed: bool = False) -> tuple[str, ...]:
+    """As iptables prints them, without the chain. `routed`: containers of other nodes come by the host's routes.
+    PURE."""
     source, target = (
         f"-m devgroup --src-group {DEVICE_GROUP:#x}",
         f"-m devgroup --dst-group {DEVICE_GROUP:#x}",
@@ -50,17 +54,23 @@ def rules(bridges: Collection[str]) -> tuple[str, ...]:
         *(f"-o {bridge} {source} {_MARK} -j RETURN" for bridge in sorted(bridges)),
         f"{source} {_MARK} -j ACCEPT",
         f"{target} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT {_MARK} -j ACCEPT",
+        *([f"{target} -m mark --mark {_ROUTED} {_MARK} -j ACCEPT"] if routed else []),
     )
 
 
 def changes(
-    forward: Sequence[str], user: Sequence[str] | None, bridges: Collection[str], active: bool
+    forward: Sequence[str],
+    user: Sequence[str] | None,
+    bridges: Collection[str],
+    active: bool,
+    *,
+    routed: bool = False,
 ) -> str:
     """Input for iptables-restore that makes it so, "" if it is. `forward` and `user` are the chains FORWARD and
     DOCKER-USER as `iptables -S` prints them, `user` None if there is none. PURE."""
     chain, content = ("FORWARD", forward) if user is None else (_USER_CHAIN, user)
     needed = active and (user is not None or "-P FORWARD DROP" in forward)
-    wanted = [f"-A {chain} {rule}" for rule in rules(bridges)] if needed else []
+    wanted = [f"-A {chain} {rule}" for rule in rules(bridges, routed=routed)] if needed else []
     present = [line for line in (*forward, *(user or ())) if _MARK in line]
     if present == wanted:
         return ""
@@ -91,6 +101,7 @@ class Acceptance:
         self._lock = threading.Lock()
         self._bridges: frozenset[str] = frozenset()
         self._active = False
+        self._routed = False
         self._clean = False
         """Nothing of ours is there, and nothing needed."""
         self._facts = FirewallFacts()
@@ -116,6 +127,12 @@ class Acceptance:
             self._active = active
             self.ensure()
 
+    def set_routed(self, routed: bool) -> None:
+        """Whether containers of other nodes come by the host's routes."""
+        if routed != self._routed:
+            self._routed = routed
+            self.ensure()
+
     def ensure(self) -> None:
         """Raises Unavailable if iptables does not do as told."""
         if self._clean and not self._active:
@@ -129,7 +146,7 @@ class Acceptance:
                     continue
                 user_rules += foreign_rules(user or ())
                 ufw = ufw or any("ufw-" in line for line in forward)
-                text = changes(forward, user, self._bridges, self._active)
+                text = changes(forward, user, self._bridges, self._active, routed=self._routed)
                 if text:
                     _restore(command, text)
             self._facts = FirewallFacts(tuple(user_rules), ufw, _has_firewalld() if self._active else False)

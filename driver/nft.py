@@ -62,7 +62,7 @@ def ruleset(
     """The whole table, replacing whatever is there. PURE."""
     return "\n".join([f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{",
                       *_declarations(list(subnets), list(forwards), cluster), *_chains(masquerade),
-                      *(_guard_of_tunnel(cluster.port) if cluster.port else ()), "}", ""])  # fmt: skip
+                      *_chains_of_cluster(cluster), "}", ""])  # fmt: skip
 
 
 class Needed:
@@ -159,6 +159,13 @@ def _chains(masquerade: bool) -> Iterator[str]:
     yield "  }"
 
 
+def _chains_of_cluster(cluster: Cluster) -> Iterator[str]:
+    if cluster.port:
+        yield from _guard_of_tunnel(cluster.port)
+    elif cluster != _ALONE:
+        yield from _marks_of_routed()
+
+
 def _elsewhere(cluster: Cluster) -> dict[int, list[IPNetwork]]:
     """What other nodes and their containers have, none of it twice, by IP version."""
     prefixes = [*cluster.slices, *(ip_network(address) for address in cluster.nodes)]
@@ -171,12 +178,11 @@ def _elsewhere(cluster: Cluster) -> dict[int, list[IPNetwork]]:
 def _guard_of_tunnel(port: int) -> Iterator[str]:
     """What comes to the tunnel's port is believed if another node sent it. So nothing leaves to there but what the
     programs have marked, be it over loopback; nothing is forwarded to another node's, where masquerade would let it
-    seem ours; and nothing is taken that comes in where no other node can be."""
-    ours = f"meta mark and {PacketMark.OVERLAY:#x} == {PacketMark.OVERLAY:#x}"
+    seem ours; and nothing is taken that comes in where no other node can be. Nor does anything that the programs leave
+    to the host's routes go another way than into the tunnel."""
     yield "  chain tunnel_output {"
     yield "    type filter hook output priority filter; policy accept;"
-    yield f"    udp dport {port} {ours} accept"
-    yield f"    udp dport {port} drop"
+    yield f"    udp dport {port} meta mark != {PacketMark.OVERLAY:#x} drop"
     yield "  }"
     yield "  chain tunnel_forward {"
     yield "    type filter hook forward priority filter; policy accept;"
@@ -188,6 +194,17 @@ def _guard_of_tunnel(port: int) -> Iterator[str]:
     yield "  chain tunnel_input {"
     yield "    type filter hook input priority filter; policy accept;"
     yield f"    udp dport {port} fib saddr . iif oif missing drop"
+    yield "  }"
+
+
+def _marks_of_routed() -> Iterator[str]:
+    """Whether a container of another node called this one itself or a port that is published, the programs cannot see;
+    and the host's firewall must let the former through, too (see accept.py)."""
+    yield "  chain routed {"
+    yield "    type filter hook forward priority filter - 10; policy accept;"
+    yield f"    oifgroup {DEVICE_GROUP} ct status dnat meta mark set {PacketMark.PUBLISHED:#x} accept"
+    for version, ip in ((4, "ip"), (6, "ip6")):
+        yield f"    oifgroup {DEVICE_GROUP} {ip} saddr @elsewhere{version} meta mark set {PacketMark.ROUTED:#x}"
     yield "  }"
 
 

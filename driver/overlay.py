@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from datapath.tables import NodeEntry, Routing
+from driver.accept import Acceptance
 from driver.nft import Cluster, Nft
 from driver.plan import RoutingMode
 from driver.tunnels import Tunnels, Way
@@ -45,12 +46,14 @@ class Overlay:
         self,
         tunnels: Tunnels,
         nft: Nft,
+        acceptance: Acceptance,
         attach: Callable[[int], None],
         attached: Callable[[int], bool],
         publish: Callable[[NodeEntry], None],
     ) -> None:
         self._tunnels = tunnels
         self._nft = nft
+        self._acceptance = acceptance
         self._attach = attach
         self._attached = attached
         self._publish = publish
@@ -71,6 +74,7 @@ class Overlay:
                     port=local.port if tunnelled else 0,
                 )
             )
+            self._acceptance.set_routed(not tunnelled)
             if tunnelled:
                 ifindex = self._open_tunnel(local)
                 ways = {
@@ -99,6 +103,7 @@ class Overlay:
             self._tunnels.set_routes({})
             self._tunnels.keep_only("")
             self._nft.set_cluster(Cluster())
+            self._acceptance.set_routed(False)
 
     def _open_tunnel(self, local: TunnelFacts) -> int:
         """Nothing passes before the programs are there, and they know of the device."""

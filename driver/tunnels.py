@@ -19,7 +19,17 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from driver.links import AF_INET, TABLE_MAIN, Attributes, Links, encode, family_of, nested, up_without_address
+from driver.links import (
+    AF_INET,
+    AF_INET6,
+    TABLE_MAIN,
+    Attributes,
+    Links,
+    encode,
+    family_of,
+    nested,
+    up_without_address,
+)
 from driver.plan import DEVICE_GROUP, GATEWAY_MAC, ROUTE_PROTOCOL, TUNNEL_DEVICES
 from driver.rtnetlink import Rtnetlink
 from model.errors import Conflict, Unavailable
@@ -28,6 +38,7 @@ from model.network import IPAddress, IPNetwork
 _UNICAST = 1
 _SCOPE_LINK = 253
 _NOARP = 0x80
+_ANY: Mapping[str, int] = {}
 _PORT = {"vxlan": "IFLA_VXLAN_PORT", "geneve": "IFLA_GENEVE_PORT"}
 
 
@@ -180,13 +191,13 @@ class Tunnels:
                 )
 
     def _routes(self) -> Iterator[tuple[IPNetwork, Any]]:
-        for message in self._dump(rtmsg, RTM_GETROUTE):
-            if message["table"] == TABLE_MAIN:
-                zero = "0.0.0.0" if message["family"] == AF_INET else "::"
-                yield ip_network(f"{message.get_attr('RTA_DST') or zero}/{message['dst_len']}"), message
+        for version, zero in ((AF_INET, "0.0.0.0"), (AF_INET6, "::")):
+            for message in self._dump(rtmsg, RTM_GETROUTE, {"family": version}):
+                if message["table"] == TABLE_MAIN:
+                    yield ip_network(f"{message.get_attr('RTA_DST') or zero}/{message['dst_len']}"), message
 
-    def _dump(self, kind: Any, type_: int) -> list[Any]:
-        answer = self._netlink.dump(encode(kind, type_, 0, {}, []))
+    def _dump(self, kind: Any, type_: int, fields: Mapping[str, int] = _ANY) -> list[Any]:
+        answer = self._netlink.dump(encode(kind, type_, 0, fields, []))
         return [message for whole in answer for message in self._parser.parse(whole)]
 
     def _write(self, path: str, value: str) -> None:

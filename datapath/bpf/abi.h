@@ -98,7 +98,10 @@ enum routing {
 
 /* In skb->mark, where no process without privileges can write; the bits are those that Cilium uses. */
 enum packet_mark {
+	MARK_MASK = 0x0f00,
 	MARK_OVERLAY = 0x0400, /* is on its way into the tunnel: the programs have said as whose */
+	MARK_ROUTED = 0x0500,  /* from another node by the host's routes to a container */
+	MARK_PUBLISHED = 0x0600, /* to a container by a port that is published */
 };
 
 /* `node`, an array of one: this node among others. */

@@ -128,6 +128,7 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *packet,
 	if (is_link_message(skb, packet))
 		return is_answer(skb) ? 0 : -REASON_NEIGHBOUR_FORBIDDEN;
 	result = find_origin(&packet->tuple, skb->ingress_ifindex, &packet->ends[SOURCE]);
+	packet->via_stack = is_published(skb, &packet->ends[SOURCE]);
 	forget(packet);
 	if (result)
 		return result;
@@ -147,7 +148,6 @@ static __always_inline int handle_received(struct __sk_buff *skb, struct packet 
 	int result;
 
 	packet->direction = DIRECTION_INGRESS;
-	packet->via_stack = true;
 	result = parse_ethernet(skb, packet);
 	if (result)
 		return result;

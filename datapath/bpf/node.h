@@ -18,4 +18,11 @@ static __always_inline bool is_tunnel(__u32 ifindex)
 	return node && node->tunnel && node->tunnel == ifindex;
 }
 
+static __always_inline bool is_native(void)
+{
+	const struct node *node = this_node();
+
+	return node && node->routing == ROUTING_NATIVE;
+}
+
 #endif

@@ -9,6 +9,7 @@ and rules, the real programs, and who is where written by hand as an agent would
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ from datapath.decode import decode
 from datapath.kernel import KernelDatapath
 from datapath.pins import maps_directory, mount_bpffs, unmount
 from datapath.ringbuf import RingBuffer
-from datapath.tables import EndpointEntry, IpcacheEntry
+from datapath.tables import DeviceClass, EndpointEntry, IpcacheEntry
+from driver.accept import Acceptance
 from driver.links import Links
 from driver.nft import Nft
 from driver.overlay import Overlay, PeerFacts, TunnelFacts
@@ -45,7 +47,7 @@ class Wire(Place):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ip("link add br0 type bridge", "link set br0 up")
+        self.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
 
     def plug(self, place: Place, number: int) -> None:
         mac = f"02:00:00:00:00:{number:02x}"
@@ -54,7 +56,6 @@ class Wire(Place):
             f"link set port{number} master br0 up addrgenmode none",
         )
         place.ip(
-            "link set eth0 addrgenmode none",
             "link set eth0 up",
             f"addr add 192.0.2.{number}/24 dev eth0",
             f"addr add 2001:db8::{number:x}/64 dev eth0 nodad",
@@ -174,9 +175,15 @@ class Host(Place):
             self.nft = Nft(masquerade=True)
             self.nft.set_subnets(self.subnets)
             self.ports = Ports(self.nft)
+            self.acceptance = Acceptance()
             self.tunnels = Tunnels(self.links)
             self.overlay = Overlay(
-                self.tunnels, self.nft, overlay.attach, overlay.attached, self.datapath.set_node
+                self.tunnels,
+                self.nft,
+                self.acceptance,
+                overlay.attach,
+                overlay.attached,
+                self.datapath.set_node,
             )
         for closing in (self.links, self.tunnels, self.ports):
             stack.callback(closing.close)
@@ -198,6 +205,7 @@ class Host(Place):
         facts = TunnelFacts(mode, self.address, mode.port, self.mtu, {4: self.address, 6: self.address6})
         with self.entered():
             self.overlay.serve(facts, [other.as_peer() for other in others])
+            self.datapath.devices.put(socket.if_nametoindex("eth0"), DeviceClass.UPLINK)
         for other in others:
             node = IpcacheEntry(6, tunnel=other.address)
             self.datapath.ipcache.put_many(
@@ -237,6 +245,8 @@ class Bed:
         stack.callback(self.stranger.close)
         for place, number in ((self.one, 1), (self.two, 2), (self.stranger, 66)):
             self.wire.plug(place, number)
+        for host in (self.one, self.two):
+            host.wait_for(str(host.address6))
         self.one.join(mode, [self.two])
         self.two.join(mode, [self.one])
         self.a = Container(self.one, Cast(2, 1000))
@@ -247,11 +257,5 @@ class Bed:
         self.a.tell(self.two)
         self.b.tell(self.one)
         self.other.tell(self.one)
-        for place, address in (
-            (self.a, self.a.ipv6),
-            (self.b, self.b.ipv6),
-            (self.other, self.other.ipv6),
-            (self.one, self.one.address6),
-            (self.two, self.two.address6),
-        ):
-            place.wait_for(str(address))
+        for container in (self.a, self.b, self.other):
+            container.wait_for(str(container.ipv6))

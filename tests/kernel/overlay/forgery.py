@@ -36,11 +36,15 @@ def inner(source: str, destination: str, payload: Payload) -> bytes:
 def outer(
     source: IPv4Address | str, destination: IPv4Address | str, payload: Payload, *, number: int
 ) -> bytes:
-    """The frame for host `number` on the wire."""
-    packet = bytearray(ipv4(str(source), str(destination), payload))
-    _sum(packet)
+    return on_the_wire(ipv4(str(source), str(destination), payload), number=number)
+
+
+def on_the_wire(packet: bytes, *, number: int) -> bytes:
+    """The frame with an IPv4 packet for host `number`."""
+    whole = bytearray(packet)
+    _sum(whole)
     return ethernet(
-        IPV4, bytes(packet), source="02:00:00:00:00:99", destination=f"02:00:00:00:00:{number:02x}"
+        IPV4, bytes(whole), source="02:00:00:00:00:99", destination=f"02:00:00:00:00:{number:02x}"
     )
 
 

@@ -144,6 +144,7 @@ def test_who_has_no_labels_yet_stays_at_home(tunnelled: Bed) -> None:
     host = tunnelled.two
     init = Container(host, Cast(9, 5))
     try:
+        init.wait_for(str(init.ipv6))
         for to in tunnelled.a.addresses:
             with init.socket(to, socket.SOCK_DGRAM) as client:
                 client.sendto(b"?", (to, 53))

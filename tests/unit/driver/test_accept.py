@@ -49,6 +49,11 @@ def test_only_answers_and_published_ports_come_in() -> None:
     assert "--dst-group" in inwards and "RELATED,ESTABLISHED,DNAT" in inwards
 
 
+def test_other_nodes_come_in_where_routing_is_native() -> None:
+    added = set(rules([], routed=True)) - set(rules([]))
+    assert ["--mark 0x500/0xf00" in rule and "--dst-group" in rule for rule in added] == [True]
+
+
 def test_rules_of_the_user_are_told_from_ours_and_dockers() -> None:
     block = "-A DOCKER-USER -s 203.0.113.0/24 -j DROP"
     assert foreign_rules([USER[0], block, *OWN, USER[1]]) == (block,)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from driver.nft import Forward, Needed, ruleset
+from driver.nft import Cluster, Forward, Needed, ruleset
 from model.network import Subnet
 
 SUBNETS = [
@@ -35,6 +36,30 @@ def test_the_table_replaces_whatever_was_there_in_one_go() -> None:
 def test_masquerade_can_be_off() -> None:
     assert ruleset(SUBNETS, [], masquerade=True).count("masquerade") == 2
     assert "masquerade" not in ruleset(SUBNETS, [], masquerade=False)
+
+
+CLUSTER = Cluster(
+    frozenset(map(ip_network, ("10.200.2.0/24", "10.200.3.0/24", "fd00:2::/64"))),
+    frozenset(map(ip_address, ("192.0.2.2", "2001:db8::2"))),
+    8472,
+)
+
+
+def test_nothing_is_hidden_from_other_nodes() -> None:
+    text = ruleset(SUBNETS, [], masquerade=True, cluster=CLUSTER)
+    assert "elements = { 10.200.2.0/23, 192.0.2.2/32 }" in text
+    assert "elements = { 2001:db8::2/128, fd00:2::/64 }" in text
+    assert "ip daddr != @elsewhere4 masquerade" in text and "ip6 daddr != @elsewhere6 masquerade" in text
+
+
+def test_the_tunnels_port_is_guarded_where_there_is_a_tunnel() -> None:
+    tunnelled = ruleset([], [], masquerade=True, cluster=CLUSTER)
+    assert "udp dport 8472 meta mark != 0x400 drop" in tunnelled
+    native = ruleset([], [], masquerade=True, cluster=replace(CLUSTER, port=0))
+    assert "udp dport" not in native
+    assert "ct status dnat meta mark set 0x600" in native and "ct status dnat" not in tunnelled
+    alone = ruleset(SUBNETS, [], masquerade=True)
+    assert "filter" not in alone, "a host alone guards nothing and marks nothing"
 
 
 def test_empty_sets_are_declared_without_elements() -> None:
