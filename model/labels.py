@@ -13,6 +13,9 @@ ANY = "any"
 IMAGE = "image"
 """Labels that came with the image. Never matched by a selector without a source."""
 
+CIDR = "cidr"
+"""The prefix that an identity of the world is. Never matched by a selector of labels."""
+
 MADE_BY_CILIATE = frozenset({"reserved", "cidr", "fqdn", "network", "compose", "nomad"})
 """Sources that only ciliate assigns; a user who writes one as a label key is refused."""
 

@@ -187,9 +187,9 @@ def _selects(selector: Document, labels: Labels) -> bool:
 
 
 def _values(name: str, labels: Labels) -> Sequence[str]:
-    """A name without a source is about labels of every source, save the image's."""
+    """A name without a source is about labels of every source, save the image's and those that prefixes are."""
     source, key = split_source(name.removeprefix("unspec:"))
-    sources = {label.source for label in labels} - {IMAGE} if source == ANY else {source}
+    sources = {label.source for label in labels} - {IMAGE, "cidr"} if source == ANY else {source}
     return [label.value for label in labels if label.key == key and label.source in sources]
 
 

@@ -5,13 +5,13 @@ Each function takes what JSON gave and returns a selector. Errors are those of p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError, ip_network
 from typing import Any
 from weakref import WeakValueDictionary
 
 from model.errors import InvalidInput, Unsupported
 from model.identity import Reserved
-from model.labels import ANY, split_source
+from model.labels import ANY, CIDR, split_source
 from model.network import IPNetwork
 from policy.fields import each, given, inside, is_number, near, only_known, shown, text
 from policy.kubernetes import NO_NAMESPACES
@@ -143,6 +143,8 @@ def label_name(name: Any, path: str) -> tuple[str, str]:
         for start, hint in _FOREIGN_KEYS.items():
             if key.removeprefix("k8s:").startswith(start):
                 raise InvalidInput(f"{shown(name)} selects nothing", path=path, hint=hint)
+        if _is_prefix(key):
+            raise InvalidInput(f"{shown(name)} selects nothing", path=path, hint=FOREIGN[CIDR])
     if colon and prefix in FOREIGN:
         raise InvalidInput(f"{shown(name)} selects nothing", path=path, hint=FOREIGN[prefix])
     if not key:
@@ -150,6 +152,14 @@ def label_name(name: Any, path: str) -> tuple[str, str]:
     if key not in KEYS.get(source, (key,)):
         raise InvalidInput(f"there is no label {shown(name)}", path=path, hint=near(key, KEYS[source]))
     return source, key
+
+
+def _is_prefix(key: str) -> bool:
+    """`10.0.0.0/8`: the key of a label that no selector of labels matches."""
+    try:
+        return "/" in key and bool(ip_network(key, strict=False))
+    except ValueError:
+        return False
 
 
 def _any_name(name: Any, path: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 
 from model.identity import Reserved
-from model.labels import ANY, IMAGE, Label, Labels
+from model.labels import ANY, CIDR, IMAGE, Label, Labels
 from model.network import IPNetwork
 
 
@@ -25,7 +25,8 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Requirement:
-    """About one key. The source `any` means every source but the image's: an image names itself as it likes. A key
+    """About one key. The source `any` means every source but the image's, which names itself as it likes, and that of
+    prefixes, which are selected as such. A key
     that is absent meets NotIn and DoesNotExist only."""
 
     source: str
@@ -52,7 +53,7 @@ class Requirement:
 
     def _values(self, labels: Labels) -> list[str]:
         if self.source == ANY:
-            return [label.value for label in labels.with_key(self.key) if label.source != IMAGE]
+            return [label.value for label in labels.with_key(self.key) if label.source not in (IMAGE, CIDR)]
         label = labels.get(self.source, self.key)
         return [] if label is None else [label.value]
 

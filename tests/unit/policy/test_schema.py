@@ -218,6 +218,24 @@ WRONG: list[tuple[object, str, str]] = [
         f"{SELECTOR}.matchLabels.cidr:10.0.0.0/8",
         "fromCIDR",
     ),
+    *(
+        (given, f"{path}.{name}", "fromCIDR")
+        for name in ("10.70.0.0/16", "10.70.0.1/16", "any:10.70.0.0/16", "unspec:fd00::/8")
+        for labels in ({"matchLabels": {name: ""}},)
+        for given, path in (
+            (from_endpoint(labels), f"{SELECTOR}.matchLabels"),
+            ({"endpointSelector": labels}, "rules[0].endpointSelector.matchLabels"),
+            (
+                ingress({"fromRequires": [labels]}),
+                "rules[0].ingress[0].fromRequires[0].matchLabels",
+            ),
+        )
+    ),
+    (
+        expression(key="10.70.0.0/16", operator="DoesNotExist"),
+        f"{SELECTOR}.matchExpressions[0].key",
+        "fromCIDR",
+    ),
     (
         from_endpoint({"matchLabels": {"reserved:wrld": ""}}),
         f"{SELECTOR}.matchLabels.reserved:wrld",

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_network
 
 import pytest
 
+from model.flow import Direction
 from model.identity import Reserved
-from model.labels import Labels
+from model.labels import ANY, Labels
+from policy.decide import decide
+from policy.mapstate import map_state
+from policy.oracle import Verdict, verdict
 from policy.peers import selector
-from policy.selector import CidrSelector, Entity, EntitySelector, covers, prefix_of
+from policy.repository import Repository
+from policy.resolve import Enforcement, resolve
+from policy.rule import Element, Rule
+from policy.selections import Selections
+from policy.selector import (
+    CidrSelector,
+    Entity,
+    EntitySelector,
+    LabelSelector,
+    Operator,
+    Requirement,
+    covers,
+    prefix_of,
+)
 
 WEB = Labels.parse(
     ["container:app=web", "container:tier=front", "image:vendor=acme", "image:app=payments", "network:id=n"]
@@ -143,3 +161,32 @@ def test_a_prefix_never_selects_what_is_no_part_of_the_world(who: str) -> None:
 def test_prefixes_of_different_families_never_cover_each_other() -> None:
     assert not covers(ip_network("0.0.0.0/0"), ip_network("::/0"))
     assert covers(ip_network("::/0"), ip_network("::1/128"))
+
+
+@pytest.mark.parametrize("operator", [Operator.IN, Operator.EXISTS])
+def test_no_selector_of_labels_reaches_a_prefix(operator: Operator) -> None:
+    """Not even one that the schema would refuse; by the rules themselves neither."""
+    prefix = "10.70.0.0/16"
+    world = Labels.parse([f"cidr:{prefix}", "reserved:world", "reserved:world-ipv4"])
+    values = ("",) if operator is Operator.IN else ()
+    chosen = LabelSelector((Requirement(ANY, prefix, operator, values),))
+    assert not chosen.matches(world)
+    demand = {"key": prefix, "operator": operator, **({"values": list(values)} if values else {})}
+    document = {
+        "endpointSelector": {},
+        "ingress": [{"fromEndpoints": [{"matchExpressions": [demand]}]}],
+    }
+    element = Element((chosen,), None)
+    rule = Rule(
+        LabelSelector(),
+        {Direction.INGRESS: (element,), Direction.EGRESS: ()},
+        dict.fromkeys(Direction, ()),
+        frozenset({Direction.INGRESS}),
+        document=json.dumps(document),
+    )
+    web = Labels.parse(["container:app=web"])
+    said = verdict([rule], Enforcement.DEFAULT, web, world, Direction.INGRESS, 6, 80)
+    policy = resolve(Repository().add([rule]), web)
+    selections = Selections().with_identities({1 << 24: world}).keeping(policy.selectors)
+    decided = decide(map_state(policy, selections.select), 1 << 24, Direction.INGRESS, 6, 80)
+    assert (said, decided.allowed) == (Verdict.DENIED, False)
