@@ -410,14 +410,7 @@ class Networks:
                 self._realm.put_endpoint(self._identified(changed))
 
     def _label(self, endpoint: Endpoint, network: Network, facts: ContainerFacts | None) -> Endpoint:
-        found = self._labeller.label(endpoint, network, facts)
-        if found.forged:
-            log.warning(
-                "labels that only ciliate gives are ignored",
-                container=found.endpoint.container_name,
-                labels=", ".join(found.forged),
-            )
-        return found.endpoint
+        return self._labeller.label(endpoint, network, facts)
 
     def _identified(self, endpoint: Endpoint) -> Endpoint:
         """With the identity of its labels."""

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from model.errors import InvalidInput, Unsupported
-from model.labels import SOURCES, Label, Labels
+from model.labels import MADE_BY_CILIATE, SOURCES, Label, Labels, split_source
 from model.network import IPAddress
 
 GENERIC = "com.docker.network.generic"
@@ -138,9 +138,17 @@ def port_bindings(options: Mapping[str, Any] | None) -> tuple[PortBinding, ...]:
 
 
 def refuse_labels(labels: Mapping[str, str]) -> None:
-    """A container's own `ciliate.*` labels that nobody understands, or that ask for what cannot be done yet. A
-    container that asked to be fenced in must not run unfenced. Raises InvalidInput, Unsupported."""
+    """A container's own `ciliate.*` labels that nobody understands, or that ask for what cannot be done yet: a
+    container that asked to be fenced in must not run unfenced. And those that speak in the name of ciliate, of which
+    rules would hear nothing. Raises InvalidInput, Unsupported."""
     for key in labels:
+        source = split_source(key)[0]
+        if source in MADE_BY_CILIATE:
+            raise InvalidInput(
+                f"only ciliate gives labels of the source {source!r}",
+                path=f"label {key}",
+                hint="give the container a label of another name",
+            )
         if not key.startswith(OPTION_PREFIX) or key in _LABELS:
             continue
         path = f"label {key}"

@@ -92,15 +92,16 @@ def derive(
     network_labels: Labels,
     network_id: str,
     label_filter: LabelFilter,
-) -> tuple[Labels, Labels, tuple[str, ...]]:
-    """The labels of the identity, those that are only shown, and the keys that were not believed.
+) -> tuple[Labels, Labels]:
+    """The labels of the identity, and those that are only shown.
 
     `container`: what Docker reports, in which the image's labels are mixed; `image`: the image's own. One that has
-    the image's value is the image's, for all anybody can tell."""
+    the image's value is the image's, for all anybody can tell. A key in the name of ciliate is not believed."""
     from_image = {key: value for key, value in container.items() if key and image.get(key) == value}
     own = {key: value for key, value in container.items() if key and key not in from_image}
-    forged = tuple(key for key in own if split_source(key, default="")[0] in MADE_BY_CILIATE)
-    believed = Labels.of(CONTAINER, {key: value for key, value in own.items() if key not in forged})
+    believed = Labels.of(
+        CONTAINER, {key: own[key] for key in own if split_source(key)[0] not in MADE_BY_CILIATE}
+    )
     given = network_labels | options
     overruled = {label.key for label in given if label_filter.keeps(label)}
     said = believed | given | derived(own) | Labels.of(IMAGE, from_image)
@@ -110,7 +111,7 @@ def derive(
         if label_filter.keeps(label) and not (label.source == CONTAINER and label.key in overruled)
     )
     shown = Labels(label for label in said if label not in kept)
-    return kept | Labels([Label("network", "id", network_id)]), shown, forged
+    return kept | Labels([Label("network", "id", network_id)]), shown
 
 
 def derived(own: Mapping[str, str]) -> Labels:

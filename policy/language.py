@@ -92,8 +92,8 @@ LANGUAGE = (
     Part(
         "a selector",
         {
-            "matchLabels": "`{KEY: VALUE}`, all of them. KEY is `source:key`; without a source, any but the image's; never a "
-            "prefix",
+            "matchLabels": "`{KEY: VALUE}`, all of them. KEY is `source:key`; without a source, any but the image's; "
+            "never a prefix",
             "matchExpressions": "`{key, operator, values}`, all of them: In, NotIn, Exists, DoesNotExist. NotIn and "
             "DoesNotExist are met by who lacks the key: the host and the world, too",
         },

@@ -104,7 +104,9 @@ def test_a_container_that_cannot_be_leaves_its_address(any_host: Host) -> None:
     host.start("right", "--network", "n")
 
 
-@pytest.mark.parametrize("label", ["ciliate.labels=role=ok", "ciliate.bandwidth.egress=10M", "ciliate.tga=x"])
+@pytest.mark.parametrize(
+    "label", ["ciliate.labels=role=ok", "ciliate.bandwidth.egress=10M", "ciliate.tga=x", "network:id=7"]
+)
 def test_a_container_that_asks_by_label_for_what_cannot_be(any_host: Host, label: str) -> None:
     host = any_host
     host.network("n")

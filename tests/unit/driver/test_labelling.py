@@ -23,7 +23,7 @@ def texts(labels: Labels) -> set[str]:
 
 
 def label(endpoint: Endpoint = ENDPOINT, facts: ContainerFacts | None = FACTS) -> Endpoint:
-    return LABELLER.label(endpoint, NETWORK, facts).endpoint
+    return LABELLER.label(endpoint, NETWORK, facts)
 
 
 def test_a_container_that_is_known() -> None:
@@ -58,7 +58,15 @@ def test_labels_set_by_the_user_replace_the_containers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "says"), [("ciliate.egress", "not available yet"), ("ciliate.labels", "not a label")]
+    ("key", "says"),
+    [
+        ("ciliate.egress", "not available yet"),
+        ("ciliate.labels", "not a label"),
+        *(
+            (key, "only ciliate gives")
+            for key in ("network:id", "reserved:host", "cidr:10.0.0.0/8", "nomad:job")
+        ),
+    ],
 )
 def test_a_container_may_not_ask_for_what_cannot_be_but_its_image_is_not_heard(key: str, says: str) -> None:
     asked = {key: "a=b"}
@@ -67,10 +75,12 @@ def test_a_container_may_not_ask_for_what_cannot_be_but_its_image_is_not_heard(k
     assert label(facts=ContainerFacts("c1", "web", asked, asked)).state is EndpointState.READY
 
 
-def test_nobody_calls_himself_what_only_ciliate_says() -> None:
-    found = LABELLER.label(ENDPOINT, NETWORK, ContainerFacts("c1", "web", {"network:id": "other"}, {}))
-    assert found.forged == ("network:id",)
-    assert texts(found.endpoint.labels) == {"opt:stage=prod", "network:id=shop"}
+def test_what_looks_like_a_source_and_is_none_is_a_key() -> None:
+    asked = {"example.com:app": "web", "opt:app": "x", "network": "y"}
+    found = label(facts=ContainerFacts("c1", "web", asked, {}))
+    assert {"container:example.com:app=web", "container:opt:app=x", "container:network=y"} < texts(
+        found.labels
+    )
 
 
 def test_compose_stamps_on_images() -> None:

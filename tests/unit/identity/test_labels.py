@@ -25,7 +25,7 @@ class Story:
         network: Labels = Labels(),  # noqa: B008
         words: str = "",
     ) -> None:
-        labels, info, self.forged = derive(
+        labels, info = derive(
             {**(image or {}), **container},
             image or {},
             options,
@@ -159,13 +159,11 @@ def test_nobody_speaks_in_the_name_of_ciliate() -> None:
     story = Story({**dict.fromkeys(keys, "x"), "app": "web"})
     assert story.identity == {"container:app=web"}
     assert story.shown == set()
-    assert set(story.forged) == set(keys)
 
 
 def test_a_key_with_a_colon_is_a_key() -> None:
     story = Story({"example.com:app": "web", "opt:app": "db"})
     assert story.identity == {"container:example.com:app=web", "container:opt:app=db"}
-    assert story.forged == ()
 
 
 def test_a_label_without_a_key_is_none() -> None:
@@ -301,7 +299,7 @@ def test_whatever_is_said(
     words: str,
 ) -> None:
     reported = {**image, **container}
-    labels, info, forged = derive(
+    labels, info = derive(
         reported,
         image,
         Labels.of("opt", options),
@@ -317,4 +315,3 @@ def test_whatever_is_said(
     assert all(split_source(label.key)[0] not in MADE_BY_CILIATE for label in labels)
     assert not set(labels) & set(info)
     assert {label.source for label in info} <= {"container", "image"}
-    assert set(forged) == own & {"reserved:host", "network:id"}
