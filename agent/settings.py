@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from driver.plan import RoutingMode
 from identity.labels import LabelFilter
 from model.errors import InvalidInput
+from store.consul_address import ConsulAddress
 
 N = TypeVar("N", IPv4Network, IPv6Network)
 
@@ -29,7 +30,7 @@ _LONGEST_SOCKET = 107
 class Setting:
     """`parse` turns text into the value or raises ValueError with a sentence. `unbuilt` says why a setting
     cannot be used yet; any other value than the default is then refused. `live`: it may be changed while the agent
-    runs, too."""
+    runs, too. `secret`: its text is shown to nobody."""
 
     name: str
     default: str
@@ -37,6 +38,7 @@ class Setting:
     help: str
     unbuilt: str = ""
     live: bool = False
+    secret: bool = False
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -158,16 +160,44 @@ def _optional_path(text: str) -> Path | None:
     return _path(text) if text else None
 
 
-def _store(text: str) -> str:
-    if text != "sqlite":
-        raise ValueError(f"{text!r}: only sqlite, the embedded store of one host, is available yet")
-    return text
+def _store(text: str) -> tuple[str, int] | None:
+    """Host and port of Consul; None: the embedded store."""
+    if text == "sqlite":
+        return None
+    where = urlsplit(text)
+    port = where.port  # a ValueError, if it is none
+    if (
+        where.scheme != "consul"
+        or not where.hostname
+        or text != f"consul://{where.netloc}"
+        or "@" in where.netloc
+    ):
+        raise ValueError(
+            f"{text!r} is neither sqlite, the embedded store of one host, nor consul://host:port"
+        )
+    return where.hostname, port or _CONSUL_PORT
 
+
+_CONSUL_PORT = 8500
 
 _MANY_HOSTS = "networks over many hosts are not available yet"
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("CILIATE_STORE", "sqlite", _store, "where identities and policies live"),
+    Setting(
+        "CILIATE_STORE",
+        "sqlite",
+        _store,
+        "where identities and policies live: sqlite, the embedded store of one host, or consul://host:8500",
+    ),
+    Setting("CILIATE_CONSUL_TOKEN", "", str, "the node's token for Consul", secret=True),
+    Setting(
+        "CILIATE_CONSUL_TOKEN_FILE", "", _optional_path, "file with that token; read again when it changes"
+    ),
+    Setting("CILIATE_CONSUL_CACERT", "", _optional_path, "authority of Consul's certificate; makes it TLS"),
+    Setting(
+        "CILIATE_CONSUL_CLIENT_CERT", "", _optional_path, "the node's certificate for Consul; makes it TLS"
+    ),
+    Setting("CILIATE_CONSUL_CLIENT_KEY", "", _optional_path, "the key of that certificate"),
     Setting("CILIATE_CLUSTER", "default", _name, "name of the cluster; the store's keys begin with it"),
     Setting("CILIATE_NODE", "", _optional_name, "name of this node; the host's name when empty"),
     Setting("CILIATE_NODE_IP", "", _node_address, "address of this node for others", _MANY_HOSTS),
@@ -235,6 +265,12 @@ SETTINGS: tuple[Setting, ...] = (
 class Settings:
     """The values, parsed. `texts` and `given` are for `ciliate config`."""
 
+    store: tuple[str, int] | None
+    consul_token: str
+    consul_token_file: Path | None
+    consul_cacert: Path | None
+    consul_client_cert: Path | None
+    consul_client_key: Path | None
     cluster: str
     node: str
     pool: IPv4Network
@@ -262,6 +298,21 @@ class Settings:
     log_format: str
     texts: Mapping[str, str]
     given: frozenset[str]
+
+    @property
+    def consul(self) -> ConsulAddress | None:
+        """None: the store is the embedded one."""
+        if self.store is None:
+            return None
+        return ConsulAddress(
+            *self.store,
+            tls=self.consul_cacert is not None or self.consul_client_cert is not None,
+            ca=self.consul_cacert,
+            certificate=self.consul_client_cert,
+            key=self.consul_client_key,
+            token=self.consul_token,
+            token_file=self.consul_token_file,
+        )
 
     @property
     def plugin_socket(self) -> Path:
@@ -304,14 +355,31 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         raise InvalidInput("the settings are wrong:\n  " + "\n  ".join(problems))
     return Settings(
         **{name: values[name] for name in Settings.__dataclass_fields__ if name in values},
-        texts={setting.name: given.get(setting.name, setting.default) for setting in SETTINGS},
+        texts={setting.name: _shown(setting, given) for setting in SETTINGS},
         given=frozenset(setting.name for setting in SETTINGS if setting.name in given),
+    )
+
+
+def _shown(setting: Setting, given: Mapping[str, str]) -> str:
+    return (
+        "(secret)" if setting.secret and setting.name in given else given.get(setting.name, setting.default)
     )
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
     """Between the settings that are right by themselves."""
     problems = []
+    consul = [name for name in values if name.startswith("consul_") and values[name]]
+    if "store" in values and values["store"] is None:
+        problems += [
+            f"CILIATE_{name.upper()}: the store is sqlite; only consul:// needs this" for name in consul
+        ]
+    if "consul_token" in consul and "consul_token_file" in consul:
+        problems.append(
+            "CILIATE_CONSUL_TOKEN: the token is in CILIATE_CONSUL_TOKEN_FILE already; give one of them"
+        )
+    if ("consul_client_cert" in consul) != ("consul_client_key" in consul):
+        problems.append("CILIATE_CONSUL_CLIENT_CERT: a certificate and CILIATE_CONSUL_CLIENT_KEY go together")
     for pool, prefix in (("pool", "node_prefix"), ("pool6", "node_prefix6")):
         if pool in values and prefix in values and values[prefix] < values[pool].prefixlen:
             problems.append(

@@ -35,6 +35,7 @@ from model.errors import CiliateError, Conflict, Exhausted, NotFound
 from model.version import VERSION
 from policy.mapstate import map_state
 from store.identities import IdentityAllocator
+from store.kv import KeyValueStore
 
 log = structlog.get_logger("agent")
 
@@ -54,6 +55,7 @@ class System:
     ipam: Ipam
     containers: Containers
     bypasses: Bypasses
+    store: KeyValueStore
     identities: IdentityAllocator
     journal: Journal
     live: LiveSettings
@@ -86,6 +88,7 @@ class System:
     def health(self) -> Text:
         state = self.state
         engine = self.containers.state
+        store = self.store.health()
         problems = [problem for problem in (self.rules.problem, self.loop.problem, *self.lost) if problem]
         warnings = [
             {"kind": "PROBLEM", "text": problem, "hint": "see the agent's log"} for problem in problems
@@ -115,7 +118,7 @@ class System:
             {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.current()
         ]
         return {
-            "status": "degraded" if problems or full or no_room or not engine.up else "ok",
+            "status": "degraded" if problems or full or no_room or store.problem or not engine.up else "ok",
             "version": VERSION,
             "node": self.settings.node,
             "cluster": self.settings.cluster,
@@ -124,7 +127,11 @@ class System:
             "policy_enforcement": str(state.enforcement),
             "policy_audit": state.audit,
             "endpoints": views.count_endpoints(state),
-            "store": {"state": "ok", "version": "", "detail": self.settings.texts["CILIATE_STORE"]},
+            "store": {
+                "state": "not answering" if store.problem else "ok",
+                "version": "",
+                "detail": store.problem or self.settings.texts["CILIATE_STORE"],
+            },
             "docker": {
                 "state": "ok" if engine.up else "not answering",
                 "version": engine.version,

@@ -67,6 +67,7 @@ from ipam_driver.ipam import Ipam
 from model.network import IPNetwork, overlap
 from store.identities import IdentityAllocator
 from store.keys import Keys
+from store.kv import KeyValueStore
 from store.local import LocalStore
 from store.networks import NetworkNumbers
 from store.policies import PolicyStore
@@ -74,12 +75,16 @@ from store.sqlite import SqliteStore
 
 log = structlog.get_logger("agent")
 
+EMBEDDED = "cluster.db"
+"""The embedded store, in the state directory."""
+
 
 def build(settings: Settings, loading: Loading) -> System:
     started = time.monotonic()
-    cluster = SqliteStore(settings.state_dir / "cluster.db")
+    keys = Keys(settings.cluster)
+    cluster = _cluster_store(settings, keys)
     node = SqliteStore(settings.state_dir / "node.db")
-    keys, records = Keys(settings.cluster), LocalStore(node)
+    records = LocalStore(node)
     identities = IdentityAllocator(cluster, keys, settings.node)
     policies, last_policies = PolicyStore(cluster, keys), PolicyStore(node, keys)
 
@@ -177,6 +182,7 @@ def build(settings: Settings, loading: Loading) -> System:
         ipam=ipam,
         containers=containers,
         bypasses=Bypasses(realm, containers, lambda: acceptance.facts),
+        store=cluster,
         identities=identities,
         journal=journal,
         live=LiveSettings(settings, records, loop, rules),
@@ -209,6 +215,15 @@ def build(settings: Settings, loading: Loading) -> System:
     rest.register(rest_application, registry, lambda: system)
     log.info("ready", seconds=round(time.monotonic() - started, 2), endpoints=len(state.endpoints))
     return system
+
+
+def _cluster_store(settings: Settings, keys: Keys) -> KeyValueStore:
+    if settings.consul is None:
+        return SqliteStore(settings.state_dir / EMBEDDED)
+    from store.consul import ConsulStore  # with all of py-consul: for those who use it
+
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ConsulStore(settings.consul, settings.node, keys.session(settings.node), boot)
 
 
 class _HostRelay:

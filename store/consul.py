@@ -19,7 +19,8 @@ from weakref import WeakSet
 from consul.base import Response
 
 from model.errors import Conflict, Unavailable
-from store.consul_http import Client, ConsulAddress, Line, Unanswered, Unreached, decoded
+from store.consul_address import ConsulAddress
+from store.consul_http import Client, Line, Unanswered, Unreached, decoded
 from store.consul_ops import Fence, Row, Verb, entry, fenced, lock, row, spelled
 from store.consul_session import NodeSession
 from store.consul_watch import ConsulWatch

@@ -8,14 +8,13 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from pathlib import Path
 from typing import Any
 
 from consul.base import Consul, HTTPClient, Response
 
 from model.errors import Forbidden, Unavailable
+from store.consul_address import ConsulAddress
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
@@ -36,24 +35,6 @@ class Unreached(Unavailable):
 
 class Unanswered(Unavailable):
     """The request was sent. Whether it was carried out, or yet will be, is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConsulAddress:
-    """`tls` without `ca`: the machine's own authorities. `token_file` is read for every request, `token` used where
-    there is none."""
-
-    host: str
-    port: int
-    tls: bool = False
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    token: str = ""
-    token_file: Path | None = None
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class Token:

@@ -53,6 +53,10 @@ class Keys:
     def node(self, node: str) -> str:
         return f"{self.nodes()}{name(node, 'node')}"
 
+    def session(self, node: str) -> str:
+        """The key that a node's session holds for itself: no entry of the store, but what its writes are checked by."""
+        return f"{self.root}sessions/{name(node, 'node')}"
+
     def nodes(self) -> str:
         return f"{self.root}nodes/"
 

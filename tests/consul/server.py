@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from store.consul_http import ConsulAddress
+from store.consul_address import ConsulAddress
 from tests.docker.harness.engines import consul
 
 READY_SECONDS = 30.0

@@ -12,6 +12,7 @@ import pytest
 
 from agent.settings import SETTINGS, Settings, from_environment
 from model.errors import InvalidInput
+from store.consul_address import ConsulAddress
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,6 +53,57 @@ def test_what_is_empty_is_not_set() -> None:
     assert from_environment({setting.name: "" for setting in SETTINGS}) == from_environment({})
 
 
+def test_consul_is_named_by_its_address_and_spoken_to_over_tls_when_certificates_are_given() -> None:
+    assert from_environment({}).consul is None
+    plain = from_environment({"CILIATE_STORE": "consul://consul.example", "CILIATE_CONSUL_TOKEN": "s3cret"})
+    assert plain.consul == ConsulAddress("consul.example", 8500, token="s3cret")
+    assert "s3cret" not in str(plain.texts)
+    secured = {
+        "CILIATE_STORE": "consul://[::1]:8501",
+        "CILIATE_CONSUL_TOKEN_FILE": "/run/token",
+        "CILIATE_CONSUL_CACERT": "/etc/ca.pem",
+        "CILIATE_CONSUL_CLIENT_CERT": "/etc/node.pem",
+        "CILIATE_CONSUL_CLIENT_KEY": "/etc/node.key",
+    }
+    assert from_environment(secured).consul == ConsulAddress(
+        "::1",
+        8501,
+        tls=True,
+        ca=Path("/etc/ca.pem"),
+        certificate=Path("/etc/node.pem"),
+        key=Path("/etc/node.key"),
+        token_file=Path("/run/token"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "complaints"),
+    [
+        ({"CILIATE_STORE": "etcd://x"}, ["neither sqlite"]),
+        ({"CILIATE_STORE": "consul://x:99999"}, ["CILIATE_STORE: Port out of range"]),
+        ({"CILIATE_STORE": "consul://x/kv"}, ["neither sqlite"]),
+        (
+            {"CILIATE_CONSUL_TOKEN": "x", "CILIATE_CONSUL_CACERT": "/x"},
+            ["TOKEN: the store is sqlite", "CACERT: the"],
+        ),
+        (
+            {
+                "CILIATE_STORE": "consul://x",
+                "CILIATE_CONSUL_TOKEN": "x",
+                "CILIATE_CONSUL_TOKEN_FILE": "/x",
+                "CILIATE_CONSUL_CLIENT_KEY": "/x",
+            },
+            ["give one of them", "go together"],
+        ),
+    ],
+)
+def test_what_does_not_fit_consul_is_told(given: dict[str, str], complaints: list[str]) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        from_environment(given)
+    for complaint in complaints:
+        assert complaint in refusal.value.message
+
+
 def test_every_problem_is_told_at_once() -> None:
     wrong = {
         "CILIATE_POOL": "10.0.0.0/33",
@@ -71,7 +123,7 @@ def test_every_problem_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("CILIATE_STORE", "consul://host:8500", "only sqlite"),
+        ("CILIATE_STORE", "consul:host:8500", "neither sqlite"),
         ("CILIATE_CLUSTER", "a b", "no name"),
         ("CILIATE_NODE", "a/b", "no name"),
         ("CILIATE_POOL", "10.0.0.1/8", "host bits"),
@@ -119,8 +171,7 @@ def test_every_setting_is_a_value_or_not_built_yet() -> None:
     """A setting that nobody reads would be ignored silently."""
     values = {field.name for field in fields(Settings)} - {"texts", "given"}
     names = {setting.name.removeprefix("CILIATE_").lower() for setting in SETTINGS if not setting.unbuilt}
-    assert names - values == {"store"}
-    assert values <= names
+    assert values == names
 
 
 def test_the_packaged_file_names_settings_that_exist() -> None:
