@@ -13,23 +13,23 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakSet
 
 from consul.base import Response
 
 from model.errors import Conflict, Unavailable
 from store.consul_address import ConsulAddress
-from store.consul_http import Client, Line, Unanswered, Unreached, decoded
-from store.consul_ops import Fence, Row, Verb, entry, fenced, lock, row, spelled
+from store.consul_http import Client, Unanswered, Unreached, decoded
+from store.consul_ops import Fence, Verb, entry, fenced, lock, row, spelled
 from store.consul_session import NodeSession
+from store.consul_tree import LIST_SECONDS, Tree
 from store.consul_watch import ConsulWatch
 from store.kv import MAX_TRANSACTION, DeletePrefix, Entry, Health, Op, Set, Watch, conflict_text, validate
 
 CALL_SECONDS = 4.5
 """For a whole call: Docker, which has no time-out of its own, is answered within five."""
 
-_LIST_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class ConsulStore:
         self._client = Client(address)
         self._closed = threading.Event()
         self._watches: WeakSet[ConsulWatch] = WeakSet()
-        self._own = session_key
+        self._tree = Tree(self._client, session_key)
         self._session = NodeSession(self._client, session_key, node, boot, self._hurry_watches)
 
     def get(self, key: str) -> Entry | None:
@@ -52,8 +52,7 @@ class ConsulStore:
         return None if answer.code == 404 else entry(row(decoded(answer)[0]))
 
     def list(self, prefix: str) -> list[Entry]:
-        _, rows = self._read(lambda: self._tree(prefix, 0, 0))
-        return sorted(map(entry, rows), key=lambda found: found.key)
+        return [*self._read(lambda: self._whole(prefix))]
 
     def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         """`token`: of somebody who may write what this node may not. Such a transaction has no fence: where its
@@ -67,7 +66,7 @@ class ConsulStore:
         return self._unfenced(ops, number, token) if token else self._fenced(ops, number)
 
     def watch(self, prefix: str, since: int = 0) -> Watch:
-        watch = ConsulWatch(self._tree, self._client.line(), prefix, since, self._closed.is_set)
+        watch = ConsulWatch(self._tree, prefix, since, self._closed.is_set)
         self._watches.add(watch)
         return watch
 
@@ -174,7 +173,7 @@ class ConsulStore:
                 sent = True
                 params = [("cas", index), ("flags", number)]
                 self._client.send(
-                    "PUT", f"/v1/kv/{op.key}", params, op.value, token=token, seconds=_LIST_SECONDS
+                    "PUT", f"/v1/kv/{op.key}", params, op.value, token=token, seconds=LIST_SECONDS
                 )
                 reason = Unavailable(f"{op.key} is set by others all the time")
             except (Unreached, Unanswered) as error:
@@ -198,21 +197,9 @@ class ConsulStore:
             )
         return Conflict(conflict_text(key, demanded, 0 if found is None else found.index))
 
-    def _tree(
-        self, prefix: str, index: int, wait: float, line: Line | None = None
-    ) -> tuple[int, Sequence[Row]]:
-        params: list[tuple[str, Any]] = [("recurse", "")]
-        if index and wait > 0:
-            params += [("index", index), ("wait", f"{wait * 1000:.0f}ms")]
-        seconds = _LIST_SECONDS + (wait * 17 / 16 if index else 0)
-        answer = self._client.send("GET", f"/v1/kv/{prefix}", params, line=line, seconds=seconds)
-        rows: Sequence[Row] = [] if answer.code == 404 else json.loads(answer.body, object_hook=row)
-        if not rows and prefix:
-            # Consul leaves out what the token may not read, and says nothing: that must not look like an empty store.
-            self._client.send("GET", f"/v1/kv/{prefix}")
-        if self._own.startswith(prefix):
-            rows = [found for found in rows if found[0] != self._own]
-        return max(1, int(answer.headers["X-Consul-Index"])), rows
+    def _whole(self, prefix: str) -> Sequence[Entry]:
+        answer = self._client.send("GET", f"/v1/kv/{prefix}", [("recurse", "")], seconds=LIST_SECONDS)
+        return sorted(map(entry, self._tree.rows(prefix, answer)), key=lambda found: found.key)
 
     def _read(self, ask: Callable[[], T]) -> T:
         self._session.must_answer()

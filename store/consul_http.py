@@ -4,10 +4,12 @@ been carried out, have time-outs everywhere, and can be broken off by another th
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 
@@ -74,12 +76,43 @@ class Line:
         self, method: str, path: str, headers: Mapping[str, str], body: str | bytes | None, seconds: float
     ) -> Response:
         """`path` with its query. `seconds` for the whole answer to begin, and between its parts."""
+        self.begin(method, path, headers, body, seconds)
+        return self.finish(seconds)
+
+    def begin(
+        self, method: str, path: str, headers: Mapping[str, str], body: str | bytes | None, seconds: float
+    ) -> None:
+        """Sends the request; `finish` must follow."""
         connection = self._connect(seconds)
-        try:
+        with self._telling():
             connection.sock.settimeout(seconds)
             connection.request(method, path, body=body, headers=dict(headers))
+
+    def ready(self, seconds: float) -> bool:
+        """Whether the answer begins to come, or the connection has ended, within that time."""
+        connection = self._connection
+        if connection is None or connection.sock is None:
+            return True
+        poll = select.poll()
+        poll.register(connection.sock, select.POLLIN)
+        return bool(poll.poll(max(seconds, 0) * 1000))
+
+    def finish(self, seconds: float) -> Response:
+        connection = self._connection
+        with self._telling():
+            if connection is None or connection.sock is None:
+                raise ConnectionError("the connection has ended")
+            connection.sock.settimeout(seconds)
             answer = connection.getresponse()
             text = answer.read()
+        if answer.will_close:
+            self.close()
+        return Response(answer.status, answer.headers, text)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, HTTPException) as error:
             self.close()
             with self._guard:
@@ -88,9 +121,6 @@ class Line:
                 f"Consul at {self._address} does not answer: {_said(error)}",
                 hint="is it running, has it a leader?",
             ) from error
-        if answer.will_close:
-            self.close()
-        return Response(answer.status, answer.headers, text)
 
     def break_off(self) -> None:
         """Ends the request under way at once, or else the next, from any thread: it raises Unanswered or Unreached."""
@@ -171,8 +201,7 @@ class Client(HTTPClient):  # type: ignore[misc]
         seconds: float = ANSWER_SECONDS,
     ) -> Response:
         """`token`: instead of the settings'. `line`: instead of one of the pool's."""
-        uri = self.uri(path, list(params or ())).removeprefix(self.base_uri)
-        headers = {"X-Consul-Token": secret} if (secret := token or self.token()) else {}
+        uri, headers = self._addressed(path, params, token)
         if line is not None:
             return _judged(line.ask(method, uri, headers, body, seconds), path)
         taken = self._take()
@@ -180,6 +209,14 @@ class Client(HTTPClient):  # type: ignore[misc]
             return _judged(taken.ask(method, uri, headers, body, seconds), path)
         finally:
             self._give(taken)
+
+    def begin(self, line: Line, path: str, params: Sequence[tuple[str, Any]]) -> None:
+        """Asks for what may take long to come."""
+        uri, headers = self._addressed(path, params, "")
+        line.begin("GET", uri, headers, None, ANSWER_SECONDS)
+
+    def finish(self, line: Line, path: str, seconds: float) -> Response:
+        return _judged(line.finish(seconds), path)
 
     def line(self) -> Line:
         return Line(self._address)
@@ -208,6 +245,13 @@ class Client(HTTPClient):  # type: ignore[misc]
             idle, self._idle = self._idle, []
         for line in idle:
             line.close()
+
+    def _addressed(
+        self, path: str, params: Sequence[tuple[str, Any]] | None, token: str
+    ) -> tuple[str, dict[str, str]]:
+        secret = token or self.token()
+        uri = str(self.uri(path, list(params or ()))).removeprefix(self.base_uri)
+        return uri, {"X-Consul-Token": secret} if secret else {}
 
     def _take(self) -> Line:
         with self._guard:

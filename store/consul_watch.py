@@ -11,15 +11,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from model.errors import Unavailable
-from store.consul_http import Line
+from store.consul_http import Unanswered
 from store.consul_ops import Row, entry
+from store.consul_tree import LIST_SECONDS, Tree
 from store.kv import Changed, Entry, Event, Removed, Resynced
 
 WAIT_SECONDS = 60.0
-"""A query waits so long at most; then the whole answer comes again, changed or not."""
+"""A query waits so long at most; then the whole answer comes again, changed or not. `next` may return earlier: the
+query goes on, and the following call takes its answer."""
 
 _GRACE_SECONDS = 2.0
 """A leader that is elected, or an agent that is started again, is nothing to tell of."""
@@ -28,17 +29,12 @@ _PAUSES = 0.1, 2.0
 """First and longest seconds between attempts while Consul does not answer; each is drawn at random below that."""
 
 
-class Tree(Protocol):
-    def __call__(self, prefix: str, index: int, wait: float, line: Line) -> tuple[int, Sequence[Row]]:
-        """What is below the prefix, and its index, as soon as that is not `index`, or after `wait` seconds."""
-
-
 class ConsulWatch:
     """store.kv.Watch."""
 
-    def __init__(self, tree: Tree, line: Line, prefix: str, since: int, closed: Callable[[], bool]) -> None:
+    def __init__(self, tree: Tree, prefix: str, since: int, closed: Callable[[], bool]) -> None:
         self._tree = tree
-        self._line = line
+        self._line = tree.line()
         self._prefix = prefix
         self._since = since
         self._store_closed = closed
@@ -55,6 +51,8 @@ class ConsulWatch:
         self._pause = _PAUSES[0]
         self._failing_since = 0.0
         self._hurried = False
+        self._overdue = 0.0
+        """When the query under way should have been answered long ago; 0: none is under way."""
 
     def next(self, timeout: float | None = None) -> Event | None:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -93,10 +91,19 @@ class ConsulWatch:
             self._closed.wait(min(rest, left))
             if rest >= left:
                 return
-        wait = max(0.0, self._rest_until + left - time.monotonic()) if rest > 0 else left
         try:
-            index, rows = self._tree(self._prefix, self._index, wait, self._line)
+            if not self._overdue:
+                self._tree.begin(self._line, self._prefix, self._index, WAIT_SECONDS)
+                self._overdue = time.monotonic() + WAIT_SECONDS * 17 / 16 + LIST_SECONDS
+            if not self._line.ready(left - max(rest, 0.0)):
+                if time.monotonic() > self._overdue:
+                    self._line.close()
+                    raise Unanswered("Consul does not answer a query that waits for changes")
+                return
+            self._overdue = 0.0
+            index, rows = self._tree.finish(self._line, self._prefix)
         except Unavailable:
+            self._overdue = 0.0
             if not self._ended():
                 self._failed()
             return
