@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,23 @@ def test_one_that_no_rule_is_about(node: Node) -> None:
     answer = ask(node, "e3")
     assert answer["ingress"]["rules"] == answer["egress"]["rules"] == []
     assert answer["ingress"]["reason"] == "no rule is about its ingress: all of it is allowed"
+
+
+def test_what_audited_rules_would_mean(node: Node) -> None:
+    """As if they were in force; what the others say stays as it is."""
+    demand = {"fromRequires": [{"matchLabels": {"role": "web"}}]}
+    audited = [
+        {"endpointSelector": {"matchLabels": {"role": role}}, "ingress": [demand]}
+        for role in ("web", "other")
+    ]
+    node.rules.put_named("tried", json.dumps(audited).encode(), "", wait=5.0, dry_run=False, audit=True)
+    web, other = ask(node, "e0")["ingress"], ask(node, "e3")["ingress"]
+    assert (web["enforced"], web["audited"], len(web["rules"])) == (True, False, 3)
+    assert web["rules"][0]["elements"][0]["selected"] == 1, "not narrowed"
+    assert (other["enforced"], other["audited"]) == (False, True)
+    assert other["reason"] == (
+        "only told, for it is audited: ingress is denied by default: rule 3 (set tried, audited) selects it"
+    )
 
 
 def test_one_that_does_not_run(node: Node) -> None:

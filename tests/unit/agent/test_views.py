@@ -10,7 +10,7 @@ import pytest
 from agent import views
 from model.errors import Conflict, InvalidInput, NotFound
 from model.flow import Direction
-from policy.mapstate import PolicyKey
+from policy.mapstate import ALLOWS, DENIES, PolicyEntry, PolicyFlag, PolicyKey
 from tests.unit.agent.node import Node
 
 
@@ -80,3 +80,30 @@ def test_endpoints_are_shown_with_what_rules_do_to_them(node: Node) -> None:
 )
 def test_ports_are_shown_as_ranges(port: int, bits: int, text: str) -> None:
     assert views.ports_of(PolicyKey(Direction.INGRESS, 0, 6, port, bits)) == text
+
+
+@pytest.mark.parametrize(
+    ("says", "shown"),
+    [
+        (ALLOWS, (False, "")),
+        (DENIES, (True, "")),
+        (PolicyFlag.ALLOW, (False, "would not allow")),
+        (PolicyFlag.WOULD_ALLOW, (False, "would allow")),
+        (PolicyFlag.ALLOW | PolicyFlag.WOULD_DENY, (False, "would deny")),
+        (PolicyFlag.DENY, (True, "would not deny")),
+        (PolicyFlag.DENY | PolicyFlag.WOULD_ALLOW, (True, "would allow")),
+    ],
+)
+def test_entries_are_shown_with_what_audited_sets_would_make_of_them(
+    says: PolicyFlag, shown: tuple[bool, str]
+) -> None:
+    value = views.policy_entry(1, 256, PolicyKey(Direction.INGRESS), PolicyEntry(says))["value"]
+    assert (value["deny"], value["audit"]) == shown
+
+
+def test_audited_sets_are_warned_of(node: Node) -> None:
+    assert views.audit_warnings(node.state) == []
+    for number in range(12):
+        node.rules.put_named(f"set{number:02}", b"[]", "", wait=5.0, dry_run=False, audit=True)
+    (warning,) = views.audit_warnings(node.state)
+    assert warning["kind"] == "AUDIT" and warning["text"].endswith("set08, set09 and 2 more")
