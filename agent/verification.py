@@ -10,7 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -23,6 +23,7 @@ from agent.loop import Loop
 from agent.state import State
 from agent.verify_facts import Facts, facts_of
 from agent.verify_report import Disagreement, Party, Report, Request
+from datapath.tables import NodeEntry
 from model.errors import Unavailable
 
 log = structlog.get_logger("verify")
@@ -36,10 +37,13 @@ _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 
 
 class Verification:
-    """`root`: where the datapath is pinned. `cache`: compiled programs."""
+    """`root`: where the datapath is pinned. `cache`: compiled programs. `node`: as the programs know it."""
 
-    def __init__(self, loop: Loop[State, Event], root: Path, cache: Path) -> None:
+    def __init__(
+        self, loop: Loop[State, Event], root: Path, cache: Path, node: Callable[[], NodeEntry]
+    ) -> None:
         self._loop = loop
+        self._node = node
         self._command = [sys.executable, "-m", "agent.verify_run", "--root", str(root), "--cache", str(cache)]
         self._busy = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -63,14 +67,14 @@ class Verification:
 
     def _run(self, request: Request) -> dict[str, Any]:
         state = self._loop.state
-        first = self._ask(facts_of(state), request)
+        first = self._ask(facts_of(state, self._node()), request)
         report = first
         for _ in range(_ATTEMPTS):
             if not report.disagreements:
                 break
             before = self._settled()
             again = tuple(dict.fromkeys(each.probe for each in report.disagreements))
-            report = self._ask(facts_of(before), replace(request, again=again))
+            report = self._ask(facts_of(before, self._node()), replace(request, again=again))
             if self._settled() is before and report.disagreements:
                 break
         else:

@@ -12,7 +12,9 @@ from agent.verify_facts import Container, Facts
 from agent.verify_parties import Parties
 from agent.verify_report import Meeting, Party
 from datapath.abi import EndpointFlag
+from datapath.frames import UDP
 from datapath.ruling import PASSES, Ruling
+from datapath.tables import Routing
 from identity.cidr import CidrIdentities
 from model.flow import Direction, DropReason
 from model.identity import Reserved, is_local
@@ -33,6 +35,7 @@ _REASONS = {
     Verdict.AUDITED_BY_RULE: DropReason.POLICY_DENY_RULE,
 }
 
+_HOSTS = frozenset({Reserved.HOST, Reserved.REMOTE_NODE})
 _WORLD = frozenset({Reserved.WORLD, Reserved.WORLD_IPV4, Reserved.WORLD_IPV6})
 
 
@@ -52,6 +55,7 @@ class Answers:
         }
         cidrs, prefixes, _ = CidrIdentities().with_prefixes(wanted)
         self.parties = Parties(facts, cidrs)
+        self._node = facts.node
         self._labels, self._modes = self.parties.labels, facts.modes
         policies = resolve_each(
             repository, {number: (self._labels[number], mode) for number, mode in facts.modes.items()}
@@ -69,7 +73,7 @@ class Answers:
             found = verdict(rules, mode, *labels, end.direction, protocol, port)
             return _Word(_REASONS[found], audited=found.passes)
 
-        return _forbidden(meeting) or _of_both(meeting, said)
+        return self._judged(meeting, said, protocol, port)
 
     def by_the_twin(self, meeting: Meeting, protocol: int, port: int) -> Ruling:
         def said(end: _End) -> _Word:
@@ -80,7 +84,17 @@ class Answers:
             reason = DropReason.POLICY_DENY_RULE if decision.deny_rule else DropReason.POLICY_DENIED
             return _Word(reason, audited=decision.audited)
 
-        return _forbidden(meeting) or _of_both(meeting, said)
+        return self._judged(meeting, said, protocol, port)
+
+    def _judged(self, meeting: Meeting, said: Callable[[_End], _Word], protocol: int, port: int) -> Ruling:
+        is_tunnels = protocol == UDP and 0 < port == self._node.port
+        if is_tunnels and meeting.origin is None and meeting.destination.identity in _HOSTS:
+            return Ruling(DropReason.ENCAP_PROHIBITED, Direction.EGRESS)
+        ruling = _forbidden(meeting) or _of_both(meeting, said)
+        leaves = meeting.origin is None and meeting.destination.is_elsewhere
+        if leaves and ruling.passes and not (self._node.routing is Routing.NATIVE or self._node.tunnel):
+            return Ruling(DropReason.NO_TUNNEL, Direction.EGRESS)
+        return ruling
 
     def rules_of(self, identity: int) -> list[Rule]:
         """Those that select it, by the rules themselves."""
@@ -137,9 +151,12 @@ def _forbidden(meeting: Meeting) -> Ruling | None:
     here = Direction.EGRESS if meeting.origin is None else Direction.INGRESS
     if destination.identity == Reserved.UNKNOWN:
         return Ruling(DropReason.UNKNOWN_DESTINATION, here)
-    one, other = source.container, destination.container
-    if one and other and not meeting.published and one.network != other.network:
+    separate = source.network and destination.network and source.network != destination.network
+    if separate and not meeting.published:
         return Ruling(DropReason.NETWORKS_SEPARATE, here)
+    for one, other in ((source, destination), (destination, source)):
+        if one.identity == Reserved.INIT and other.is_elsewhere and not meeting.published:
+            return Ruling(DropReason.INIT_STAYS, here)
     for own, peer in ((source, destination), (destination, source)):
         reason = _banned(own.container, peer, published=meeting.published)
         if reason is not None:
@@ -154,7 +171,7 @@ def _banned(container: Container | None, peer: Party, *, published: bool) -> Dro
     outside = peer.identity in _WORLD or is_local(peer.identity) or peer.identity == Reserved.UNMANAGED
     if EndpointFlag.NO_WORLD in flags and outside:
         return DropReason.WORLD_FORBIDDEN
-    alike = container and peer.container and container.network == peer.container.network
+    alike = container and container.network == peer.network
     if EndpointFlag.NO_CONTAINERS in flags and alike and not published:
         return DropReason.CONTAINERS_FORBIDDEN
     return None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from agent.entries import flags_of, host_addresses
 from agent.state import State
 from datapath.abi import EndpointFlag
+from datapath.tables import NodeEntry
 from model.endpoint import Endpoint
 from model.identity import Reserved, is_local
 from model.labels import Labels
@@ -33,6 +35,14 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """A container of another node. `network`: the number of its network, as that node tells it."""
+
+    identity: int
+    network: int
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     rules: tuple[str, ...]
     """In force, as the JSON that they came as."""
@@ -43,12 +53,15 @@ class Facts:
     labels: Mapping[int, Labels]
     """Of every identity, save those of prefixes."""
     containers: tuple[Container, ...]
+    others: Mapping[IPAddress, Other]
     places: Mapping[IPNetwork, Reserved]
     """What is not the world, containers aside; the longest prefix counts. UNKNOWN: ours, and nobody's."""
     uplinks: tuple[int, ...]
+    node: NodeEntry
 
 
-def facts_of(state: State) -> Facts:
+def facts_of(state: State, node: NodeEntry) -> Facts:
+    """`node`: as the programs know it."""
     rules = state.repository.rules()
     return Facts(
         rules=tuple(rule.document for rule in rules if not rule.is_audited),
@@ -62,8 +75,10 @@ def facts_of(state: State) -> Facts:
             for endpoint in sorted(state.endpoints.values(), key=lambda endpoint: endpoint.id)
             if endpoint.ifindex
         ),
+        others=_others(state),
         places=_places(state),
         uplinks=tuple(state.host.uplinks),
+        node=node,
     )
 
 
@@ -83,7 +98,24 @@ def _container(state: State, endpoint: Endpoint) -> Container:
 
 def _places(state: State) -> dict[IPNetwork, Reserved]:
     subnets = [subnet.pool for network in state.networks.values() for subnet in network.subnets]
-    places = dict.fromkeys((*state.pools, *subnets), Reserved.UNKNOWN)
+    nodes = [node for node in state.nodes.values() if node.tunnel is not None]
+    places = dict.fromkeys(
+        (*state.pools, *subnets, *(prefix for node in state.nodes.values() for prefix in node.slices)),
+        Reserved.UNKNOWN,
+    )
+    places.update({ip_network(address): Reserved.REMOTE_NODE for node in nodes for address in node.addresses})
     places.update(dict.fromkeys(state.host.unmanaged, Reserved.UNMANAGED))
     places.update(dict.fromkeys(host_addresses(state), Reserved.HOST))
     return places
+
+
+def _others(state: State) -> dict[IPAddress, Other]:
+    """Whoever else has the address, this node and its neighbours aside, has it rather."""
+    places = _places(state)
+    return {
+        prefix.network_address: Other(record.identity, record.network)
+        for node in state.nodes.values()
+        if node.tunnel is not None
+        for prefix, record in node.ips.items()
+        if places.get(prefix, Reserved.UNKNOWN) is Reserved.UNKNOWN
+    }

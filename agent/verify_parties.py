@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from agent.carried import refusal
 from agent.verify_facts import Facts
 from agent.verify_report import End, Meeting, Party, Probe
+from datapath.tables import Routing
 from identity.cidr import CidrIdentities
 from model.identity import Reserved
 from model.labels import Label, Labels
@@ -22,6 +23,8 @@ class Parties:
         self.labels = facts.labels
         self._containers = {container.id: container for container in facts.containers}
         self._addresses = {address for container in facts.containers for address in container.addresses}
+        self._others = facts.others
+        self._node = facts.node
         self._places = Prefixes(facts.places)
         self._cidrs = Prefixes(dict(cidrs.items()))
         self._strangers: dict[IPAddress, Party | None] = {}
@@ -38,7 +41,11 @@ class Parties:
             return None
         if source.container is None:
             origin = self.origin(source)
-            return None if origin is None else Meeting(source, destination, origin, False)
+            if origin is None:
+                return None
+            # By the host's stack, unless it routes natively, others reach only ports that are published.
+            published = source.is_elsewhere and self._node.routing is not Routing.NATIVE
+            return Meeting(source, destination, origin, published)
         origin = source.container.ifindex if probe.published else None
         return Meeting(source, destination, origin, probe.published)
 
@@ -51,6 +58,9 @@ class Parties:
     def origin(self, stranger: Party) -> int | None:
         """The interface by which its packets come; 0: they are the host's own. None: they come by none, because the
         address is ours, or there is no uplink."""
+        if stranger.network:
+            ways = {Routing.TUNNEL: self._node.tunnel or None, Routing.NATIVE: self._uplink}
+            return ways.get(self._node.routing)
         match stranger.identity:
             case Reserved.UNKNOWN:
                 return None
@@ -68,11 +78,16 @@ class Parties:
         address = container.address(version) if container else None
         if container is None or address is None:
             return None
-        return Party(address, container.identity, self.labels[container.identity], container)
+        return Party(
+            address, container.identity, self.labels[container.identity], container.network, container
+        )
 
     def _classified(self, address: IPAddress) -> Party | None:
         if address in self._addresses or refusal(address):
             return None
+        other = self._others.get(address)
+        if other is not None:
+            return Party(address, other.identity, self.labels[other.identity], other.network)
         place = self._places.find(address)
         if place is not None:
             return Party(address, int(place), place.labels)

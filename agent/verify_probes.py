@@ -21,7 +21,7 @@ MOST_PREFIXES = 200
 """Of those that the rules name. Of each the first and the last address and their neighbours are asked about."""
 
 _MOST_PLACES = 20
-"""Of prefixes that are not the world."""
+"""Of prefixes that are not the world, and of other nodes' containers."""
 
 _ANYWHERE = 2
 """Addresses of each family that nobody has named."""
@@ -132,6 +132,7 @@ def _addresses(facts: Facts, chance: Random) -> Iterator[IPAddress]:
         yield from _edges_of(prefix)
     for prefix in chance.sample(sorted(facts.places, key=str), min(len(facts.places), _MOST_PLACES)):
         yield from _edges_of(prefix)
+    yield from chance.sample(sorted(facts.others, key=str), min(len(facts.others), _MOST_PLACES))
     for _ in range(_ANYWHERE):
         yield ip_address(chance.getrandbits(32))
         yield ip_address(0x2 << 124 | chance.getrandbits(124))

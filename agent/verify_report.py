@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agent.verify_facts import Container
 from datapath.ruling import Ruling
+from model.identity import Reserved
 from model.labels import Labels
 from model.network import IPAddress
 
@@ -32,12 +33,19 @@ class Probe:
 @dataclass(frozen=True, slots=True)
 class Party:
     """`identity`: the number that the entries are made for. `labels`: what the rules see; an address of the world has
-    a label of its own, as if it were an identity of its own."""
+    a label of its own, as if it were an identity of its own. `network`: the number of a container's network, 0 if it is
+    none. `container`: one of this node."""
 
     address: IPAddress
     identity: int
     labels: Labels
+    network: int = 0
     container: Container | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Another node, or a container behind one."""
+        return self.identity == Reserved.REMOTE_NODE or (self.container is None and self.network != 0)
 
 
 @dataclass(frozen=True, slots=True)

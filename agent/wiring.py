@@ -186,7 +186,7 @@ def build(settings: Settings, loading: Loading) -> System:
         identities=identities,
         journal=journal,
         live=LiveSettings(settings, records, loop, rules),
-        verification=Verification(loop, settings.bpf_root, settings.state_dir / "bpf-cache"),
+        verification=Verification(loop, settings.bpf_root, settings.state_dir / "bpf-cache", datapath.node),
         program=program,
         lost=lost,
         started=started,

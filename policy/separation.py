@@ -2,7 +2,8 @@
 
 1. One end is not known.
 2. Both are in networks, but not the same.
-3. An end's network forbids the other."""
+3. One has no labels yet, the other is another node or behind one.
+4. An end's network forbids the other."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ _WORLD = {Reserved.WORLD, Reserved.WORLD_IPV4, Reserved.WORLD_IPV6}
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """`network`: whose bans hold for it; None if it is in none."""
+    """`network`: whose bans hold for it; None if it is in none. `elsewhere`: it is another node, or behind one."""
 
     identity: int
     network: Network | None
+    elsewhere: bool = False
 
 
 def separation(opener: End, responder: End) -> DropReason:
@@ -31,7 +33,12 @@ def separation(opener: End, responder: End) -> DropReason:
         return DropReason.UNKNOWN_DESTINATION
     if opener.network and responder.network and opener.network.number != responder.network.number:  # 2
         return DropReason.NETWORKS_SEPARATE
-    return _ban(opener, responder) or _ban(responder, opener)  # 3
+    if any(
+        one.identity == Reserved.INIT and other.elsewhere  # 3
+        for one, other in ((opener, responder), (responder, opener))
+    ):
+        return DropReason.INIT_STAYS
+    return _ban(opener, responder) or _ban(responder, opener)  # 4
 
 
 def _ban(local: End, peer: End) -> DropReason:

@@ -3,11 +3,10 @@
  * that identity.
  *
  * What a container sends to another node:
- *   1. goes nowhere while its labels are not known      INIT_STAYS
- *   2. takes the host's routes where routing is native
- *   3. takes the host's stack where it is too long for the tunnel, so that it is cut, or its sender told;
+ *   1. takes the host's routes where routing is native
+ *   2. takes the host's stack where it is too long for the tunnel, so that it is cut, or its sender told;
  *      but not to the node itself, where the stack knows another way: there the outer packet is cut
- *   4. goes nowhere where there is no tunnel             NO_TUNNEL
+ *   3. goes nowhere where there is no tunnel            NO_TUNNEL
  *
  * What comes out of the tunnel:
  *   1. was sent by another node                          NOT_FROM_NODE
@@ -74,15 +73,11 @@ static __always_inline int leave_node(struct __sk_buff *skb, struct packet *pack
 {
 	const struct node *node = this_node();
 
-	if (identity == IDENTITY_INIT) /* 1 */
-		return -REASON_INIT_STAYS;
-	if (!node)
-		return -REASON_NO_TUNNEL;
-	if (node->routing == ROUTING_NATIVE) /* 2 */
+	if (node && node->routing == ROUTING_NATIVE) /* 1 */
 		return 0;
-	if (node->routing != ROUTING_TUNNEL || !node->tunnel) /* 4 */
+	if (!node || node->routing != ROUTING_TUNNEL || !node->tunnel) /* 3 */
 		return -REASON_NO_TUNNEL;
-	if (packet->to_container && is_too_long(skb, packet, node)) /* 3 */
+	if (packet->to_container && is_too_long(skb, packet, node)) /* 2 */
 		return 0;
 	packet->action = kernel_redirect(node->tunnel, 0);
 	return say_whose(skb, packet->to_node, identity);
@@ -117,6 +112,7 @@ static __always_inline int check_sender(struct __sk_buff *skb, struct packet *pa
 		return -REASON_FORGED_IDENTITY;
 	source->identity = key.id;
 	source->network = from->network;
+	source->node = sender;
 	return 0;
 }
 

@@ -17,6 +17,7 @@ static __always_inline void party_of_endpoint(const struct endpoint *endpoint, _
 {
 	party->identity = endpoint->identity;
 	party->network = endpoint->network;
+	party->node = 0;
 	party->ifindex = ifindex;
 	party->policy = endpoint->policy;
 	party->flags = endpoint->flags;

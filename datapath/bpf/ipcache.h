@@ -56,6 +56,7 @@ static __always_inline void party_of_address(__u8 family, const union address *a
 	}
 	party->identity = entry->identity;
 	party->network = entry->network;
+	party->node = entry->tunnel;
 	party->ifindex = entry->ifindex;
 	party->policy = entry->policy;
 	party->flags = entry->flags;

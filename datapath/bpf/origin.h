@@ -37,6 +37,7 @@ static __always_inline int origin_elsewhere(const struct ipcache_entry *entry, s
 		return -REASON_INVALID_SOURCE_IP;
 	origin->identity = entry->identity;
 	origin->network = entry->network;
+	origin->node = entry->tunnel;
 	return 0;
 }
 
@@ -80,11 +81,11 @@ static __always_inline int find_origin(const struct tuple *tuple, __u32 ifindex,
 	return 0;
 }
 
-/* A container behind another node is routed to this one itself, unless netfilter says that it called a port
- * that is published. */
+/* Where routing is native, what comes from another node or from behind it is for the container itself, unless
+ * netfilter says that it called a port that is published. */
 static __always_inline bool is_published(const struct __sk_buff *skb, const struct party *origin)
 {
-	if (!origin->network || origin->ifindex || is_tunnel(skb->ingress_ifindex))
+	if (!origin->node || !is_native())
 		return true;
 	return (skb->mark & MARK_MASK) == MARK_PUBLISHED;
 }

@@ -50,6 +50,7 @@ struct tuple {
 struct party {
 	__u32 identity;
 	__u32 network; /* 0: in none */
+	__be32 node;   /* another one that it is, or is behind; 0: none */
 	__u32 ifindex; /* 0: not a container of this node, and what follows means nothing */
 	__u32 policy;
 	__u32 flags;

@@ -2,10 +2,12 @@
  *
  *   1. one end is not known                    UNKNOWN_SENDER, UNKNOWN_DESTINATION
  *   2. both are in networks, but not the same  NETWORKS_SEPARATE
- *   3. an end's network forbids the other      HOST_, WORLD_, CONTAINERS_FORBIDDEN
+ *   3. one has no labels yet, the other is     INIT_STAYS
+ *      another node or behind one
+ *   4. an end's network forbids the other      HOST_, WORLD_, CONTAINERS_FORBIDDEN
  *
  * Publishing a port is explicit: for what comes that way, neither separation nor the network's ban on its
- * own containers holds. */
+ * own containers holds; and the answer goes by the host. */
 #ifndef CILIATE_SEPARATION_H
 #define CILIATE_SEPARATION_H
 
@@ -48,7 +50,10 @@ static __always_inline int check_separation(const struct party *opener,
 	if (!published && opener->network && responder->network && /* 2 */
 	    opener->network != responder->network)
 		return -REASON_NETWORKS_SEPARATE;
-	result = check_ban(opener, responder, published); /* 3 */
+	if (!published && ((opener->node && responder->identity == IDENTITY_INIT) || /* 3 */
+			   (responder->node && opener->identity == IDENTITY_INIT)))
+		return -REASON_INIT_STAYS;
+	result = check_ban(opener, responder, published); /* 4 */
 	return result ? result : check_ban(responder, opener, published);
 }
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from random import Random
 
@@ -22,13 +22,14 @@ from agent.events import (
     Event,
     HostChanged,
     NetworkPut,
+    PeersSynced,
     PolicyResolved,
     SlotsWanted,
 )
 from agent.operations import Operation, realize
 from agent.resolution import resolve_all
 from agent.restore import repair
-from agent.state import RESERVED, State
+from agent.state import RESERVED, RemoteNode, State
 from agent.step import begin, step
 from agent.verify_compare import Comparison
 from agent.verify_facts import facts_of
@@ -39,15 +40,17 @@ from datapath.features import probe
 from datapath.kernel import KernelDatapath
 from datapath.loader import obtain
 from datapath.pins import mount_bpffs, unmount
+from datapath.tables import NodeEntry, Routing
 from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint, EndpointState
 from model.identity import Reserved
 from model.labels import Labels
-from model.network import FLAT, Network, Subnet
+from model.network import ELSEWHERE, FLAT, Network, Subnet
 from policy.repository import Repository
 from policy.rule import Rule
 from policy.schema import load_rules
 from policy.selections import Selections
+from store.keys import IPRecord
 from tests.kernel import netns
 from tests.kernel.harness import CACHE, SIZES, UPLINK
 from tests.unit.policy.drawing import CONTAINERS, PACKETS, Case, Document, cases
@@ -95,6 +98,25 @@ root, cache, sources = map(Path, sys.argv[1:])
 load(root, cache, {SIZES | {"policies": 128}}, sources=sources)
 """
 
+NEIGHBOUR = NodeEntry(Routing.TUNNEL, 40, 1450, IPv4Address("192.0.2.1"), 80)
+"""This node. Its tunnel has a port that rules name, too."""
+
+ELSEWHERES = (*(network.number for network in NETWORKS), FLAT, ELSEWHERE)
+
+OTHER_NODE = RemoteNode(
+    addresses=tuple(map(ip_address, ["192.0.2.9", "10.96.0.1", "2001:db8:1::9"])),
+    tunnel=IPv4Address("192.0.2.9"),
+    slices=frozenset(map(ip_network, ["10.200.9.0/24", "fd00:c111:0:9::/64"])),
+    ips=Map(
+        {
+            ip_network(f"{pool}{number}"): IPRecord(identity, ELSEWHERES[number % len(ELSEWHERES)])
+            for number, identity in enumerate(CONTAINERS, 2)
+            for pool in ("10.200.9.", "fd00:c111:0:9::")
+        }
+    ),
+)
+"""One of its addresses is one that rules name."""
+
 Story = Sequence[Case]
 """Rule sets, one after the other. The first also says how the networks are."""
 
@@ -116,6 +138,7 @@ class World:
         repair(datapath, self.state)
         self.take(HostChanged(HOST))
         self.take(SlotsWanted())
+        self.take(PeersSynced({"other": OTHER_NODE}, CONTAINERS))
 
     def make_no_mistake(self) -> None:
         self.spoil = lambda operations: operations
@@ -127,7 +150,11 @@ class World:
             self.take(EndpointRemoved(name))
         self.take(PolicyResolved(resolve_all(self.state, Repository())))
         self.take(SlotsWanted())
-        flat = Random(case.seed).random() < 0.75
+        chance = Random(case.seed)
+        flat = chance.random() < 0.75
+        self.datapath.set_node(
+            chance.choice([NEIGHBOUR, NodeEntry(Routing.NATIVE, address=NEIGHBOUR.address), NodeEntry()])
+        )
         for network in NETWORKS:
             open_network = replace(network, number=FLAT, host=True, world=True, inter_container=True)
             self.take(NetworkPut(open_network if flat else network))
@@ -148,7 +175,7 @@ class World:
     def ask(self, seed: int, packets: int = PACKETS) -> Report:
         self.dry.forget()
         request = Request(pairs=packets, seconds=600, seed=seed, packets=1)
-        return Comparison(facts_of(self.state), self.dry).run(request)
+        return Comparison(facts_of(self.state, self.datapath.node()), self.dry).run(request)
 
     def take(self, event: Event) -> None:
         self.state, operations = step(self.state, event)

@@ -56,7 +56,7 @@ class Node:
             lambda state: repair(world.datapath, state),
         )
         self.loop.start()
-        self.verification = Verification(self.loop, world.root, CACHE)
+        self.verification = Verification(self.loop, world.root, CACHE, world.datapath.node)
 
     def stop(self) -> None:
         self.verification.close()

@@ -16,6 +16,7 @@ def network(number: int, **options: Any) -> Network:
     return Network(f"n{number}", f"n{number}", number, (), **options)
 
 
+INIT = End(int(Reserved.INIT), network(2))
 ONE, TWO = End(256, network(2)), End(257, network(3))
 HOST, WORLD, UNMANAGED, PREFIX = (
     End(number, None)
@@ -44,6 +45,10 @@ HOST, WORLD, UNMANAGED, PREFIX = (
             DropReason.CONTAINERS_FORBIDDEN,
         ),
         (End(256, network(2, inter_container=False)), WORLD, DropReason.NONE),
+        (INIT, End(256, network(2), elsewhere=True), DropReason.INIT_STAYS),
+        (End(6, None, elsewhere=True), INIT, DropReason.INIT_STAYS),
+        (End(257, network(3), elsewhere=True), INIT, DropReason.NETWORKS_SEPARATE),
+        (INIT, ONE, DropReason.NONE),
     ],
 )
 def test_separation(opener: End, responder: End, reason: DropReason) -> None:
