@@ -12,9 +12,12 @@ from agent.verify_answers import Answers
 from agent.verify_facts import Facts
 from agent.verify_report import End, Probe
 from datapath.abi import EndpointFlag
+from datapath.frames import UDP
 from datapath.ruling import PASSES, Ruling
+from datapath.tables import NodeEntry, Routing
 from model.flow import Direction, DropReason
 from model.labels import Labels
+from policy.resolve import Enforcement
 from tests.unit.agent.verified import DB, FACTS, WEB, with_containers, with_rules
 
 
@@ -28,6 +31,7 @@ def answer(facts: Facts, source: End, destination: End, port: int = 80, **option
     return rules
 
 
+NEAR, APART, NODE = map(ip_address, ("10.200.9.2", "10.200.9.3", "192.0.2.9"))
 WORLD, HOST, UNMANAGED = map(ip_address, ("198.51.100.1", "192.0.2.1", "172.17.0.2"))
 
 
@@ -38,6 +42,35 @@ def test_without_rules_everybody_of_a_network_may_talk() -> None:
 def test_networks_are_separate_but_for_published_ports() -> None:
     assert answer(FACTS, 1, 3) == Ruling(DropReason.NETWORKS_SEPARATE, Direction.EGRESS)
     assert answer(FACTS, 1, 3, published=True) == PASSES
+
+
+def test_another_nodes_containers_are_as_near_as_their_networks() -> None:
+    assert answer(FACTS, 1, NEAR) == answer(FACTS, NEAR, 1) == PASSES
+    assert answer(FACTS, 1, APART) == Ruling(DropReason.NETWORKS_SEPARATE, Direction.EGRESS)
+    assert answer(FACTS, APART, 1) == PASSES, "by a published port, out of the tunnel"
+    native = replace(FACTS, node=NodeEntry(Routing.NATIVE))
+    assert answer(native, 1, NEAR) == answer(native, NEAR, 1) == PASSES
+    assert answer(native, APART, 1) == Ruling(DropReason.NETWORKS_SEPARATE, Direction.INGRESS)
+    alone = replace(FACTS, node=NodeEntry())
+    assert answer(alone, 1, NEAR) == Ruling(DropReason.NO_TUNNEL, Direction.EGRESS)
+
+
+def test_who_has_no_labels_yet_stays_on_this_node() -> None:
+    init = with_containers([replace(WEB, identity=5), DB])
+    init = replace(init, modes={**init.modes, 5: Enforcement.NEVER})
+    assert answer(init, 1, 2) == PASSES
+    assert answer(init, 1, NEAR) == Ruling(DropReason.INIT_STAYS, Direction.EGRESS)
+    assert answer(init, 1, NODE) == Ruling(DropReason.INIT_STAYS, Direction.EGRESS)
+
+
+def test_no_container_sends_to_the_tunnels_port() -> None:
+    forbidden = Ruling(DropReason.ENCAP_PROHIBITED, Direction.EGRESS)
+    answers = Answers(FACTS)
+    for peer, expected in ((HOST, forbidden), (NODE, forbidden), (WORLD, PASSES), (NEAR, PASSES)):
+        meeting = answers.parties.meet(Probe(1, peer, 4, UDP, 8472))
+        assert meeting
+        assert answers.by_the_rules(meeting, UDP, 8472) == answers.by_the_twin(meeting, UDP, 8472) == expected
+        assert answers.by_the_rules(meeting, UDP, 8473) == PASSES
 
 
 def test_nobody_reaches_an_address_of_ours_that_is_nobodys() -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from agent.verify_parties import Parties
 from agent.verify_report import Probe
+from datapath.tables import NodeEntry, Routing
 from identity.cidr import CidrIdentities
 from model.identity import Reserved
-from tests.unit.agent.verified import DB, FACTS, UPLINK, WEB
+from tests.unit.agent.verified import DB, FACTS, TUNNEL, UPLINK, WEB
 
 CIDRS, _, _ = CidrIdentities().with_prefixes([ip_network("203.0.113.0/24"), ip_network("203.0.0.0/16")])
 
@@ -22,6 +23,8 @@ parties = Parties(FACTS, CIDRS)
     ("address", "identity"),
     [
         ("10.200.1.99", Reserved.UNKNOWN),
+        ("10.200.9.2", 257),
+        ("192.0.2.9", Reserved.REMOTE_NODE),
         ("10.200.1.1", Reserved.HOST),
         ("172.17.0.1", Reserved.HOST),
         ("172.17.0.2", Reserved.UNMANAGED),
@@ -51,11 +54,34 @@ def test_an_address_of_the_world_has_a_label_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("address", "origin"),
-    [("192.0.2.1", 0), ("198.51.100.1", UPLINK), ("172.17.0.2", 1), ("10.200.1.99", None)],
+    [
+        ("192.0.2.1", 0),
+        ("198.51.100.1", UPLINK),
+        ("172.17.0.2", 1),
+        ("10.200.1.99", None),
+        ("192.0.2.9", UPLINK),
+        ("10.200.9.2", TUNNEL),
+    ],
 )
 def test_packets_come_by_the_interface_that_tells_who_sent_them(address: str, origin: int | None) -> None:
     stranger = parties.stranger(ip_address(address))
     assert stranger and parties.origin(stranger) == origin
+
+
+@pytest.mark.parametrize(
+    ("node", "origin", "published"),
+    [
+        (FACTS.node, TUNNEL, True),
+        (NodeEntry(Routing.NATIVE), UPLINK, False),
+        (NodeEntry(), None, False),
+    ],
+)
+def test_another_nodes_containers_come_as_routing_brings_them(
+    node: NodeEntry, origin: int | None, published: bool
+) -> None:
+    meeting = Parties(replace(FACTS, node=node), CIDRS).meet(Probe(ip_address("10.200.9.2"), 1, 4, 6, 80))
+    found = None if meeting is None else (meeting.origin, meeting.published)
+    assert found == (None if origin is None else (origin, published))
 
 
 def test_without_an_uplink_nothing_comes_from_the_world() -> None:

@@ -1,20 +1,23 @@
-"""A node to be verified: two containers on one network, one on another, a host and an uplink."""
+"""A node to be verified: two containers on one network, one on another, a host and an uplink; and another node with two
+containers, of which one is in a network of its own."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
-from agent.verify_facts import Container, Facts
+from agent.verify_facts import Container, Facts, Other
 from datapath.abi import EndpointFlag
+from datapath.tables import NodeEntry, Routing
 from model.identity import Reserved
 from model.labels import Labels
+from model.network import ELSEWHERE
 from policy.resolve import Enforcement
 
-UPLINK = 2
+UPLINK, TUNNEL = 2, 9
 
 
 def container(number: int, identity: int, network: int, *addresses: str) -> Container:
@@ -44,7 +47,12 @@ FACTS = Facts(
         **{int(one): one.labels for one in Reserved if one is not Reserved.UNKNOWN},
     },
     containers=(WEB, DB, APART),
+    others={
+        ip_address("10.200.9.2"): Other(257, 2),
+        ip_address("10.200.9.3"): Other(257, ELSEWHERE),
+    },
     places={
+        ip_network("192.0.2.9/32"): Reserved.REMOTE_NODE,
         ip_network("10.200.0.0/16"): Reserved.UNKNOWN,
         ip_network("10.200.1.1/32"): Reserved.HOST,
         ip_network("192.0.2.1/32"): Reserved.HOST,
@@ -52,6 +60,7 @@ FACTS = Facts(
         ip_network("172.17.0.1/32"): Reserved.HOST,
     },
     uplinks=(UPLINK,),
+    node=NodeEntry(Routing.TUNNEL, TUNNEL, 1450, IPv4Address("192.0.2.1"), 8472),
 )
 
 
