@@ -18,9 +18,9 @@ from weakref import WeakSet
 
 from consul.base import Response
 
-from model.errors import Conflict, Unavailable
+from model.errors import Conflict, Forbidden, Unavailable
 from store.consul_address import ConsulAddress
-from store.consul_http import Client, Unanswered, Unreached, decoded
+from store.consul_http import RIGHTS, Client, Unanswered, Unreached, decoded
 from store.consul_ops import Fence, Verb, entry, fenced, lock, row, spelled
 from store.consul_session import NodeSession
 from store.consul_tree import LIST_SECONDS, Tree
@@ -84,6 +84,7 @@ class ConsulStore:
             self._client.close()
 
     def _fenced(self, ops: Sequence[Op], number: int) -> int:
+        self._session.must_answer()
         deadline = time.monotonic() + CALL_SECONDS
         lost: Fence | None = None
         while True:
@@ -119,8 +120,8 @@ class ConsulStore:
             leading.append(lock(fence.key, fence.value, fence.session, number))
         answer = self._send([*leading, *(verb for _, verb in verbs)])
         if answer.code == 409:
-            place = _first_error(answer) - len(leading)
-            raise _Moved if place < 0 else self._conflict(verbs[place][0])
+            place, said = _first_error(answer)
+            raise _Moved if place < len(leading) else self._refusal(verbs[place - len(leading)][0], said)
         index = _index_of(answer)
         if len(leading) > 1:
             self._session.move(fence, index)
@@ -149,7 +150,8 @@ class ConsulStore:
         try:
             answer = self._send([verb for _, verb in verbs], token)
             if answer.code == 409:
-                raise self._conflict(verbs[_first_error(answer)][0])
+                place, said = _first_error(answer)
+                raise self._refusal(verbs[place][0], said)
             if any(isinstance(op, Set) for op in ops):
                 return _index_of(answer)
             folder = _key_of(ops[0]).rpartition("/")[0]
@@ -187,8 +189,10 @@ class ConsulStore:
     def _send(self, verbs: Sequence[Verb], token: str = "") -> Response:
         return self._client.send("PUT", "/v1/txn", body=json.dumps(verbs), token=token)
 
-    def _conflict(self, op: Op) -> Conflict:
+    def _refusal(self, op: Op, said: str) -> Conflict | Forbidden:
         key = _key_of(op)
+        if "ermission denied" in said:
+            return Forbidden(f"Consul refuses to write {key}: {said}", hint=RIGHTS)
         found = self.get(key)
         demanded = getattr(op, "index", None)
         if demanded is None:
@@ -238,8 +242,9 @@ class _Unknown(Unavailable):
         super().__init__(message, hint="look whether it was, before trying again")
 
 
-def _first_error(answer: Response) -> int:
-    return min(int(error["OpIndex"]) for error in decoded(answer)["Errors"])
+def _first_error(answer: Response) -> tuple[int, str]:
+    """The number of the first verb that failed, and what Consul says of it."""
+    return min((int(error["OpIndex"]), str(error["What"])) for error in decoded(answer)["Errors"])
 
 
 def _index_of(answer: Response) -> int:

@@ -22,6 +22,8 @@ CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
 """A leader that has followers answers in milliseconds; one that has lost them may never answer."""
 
+RIGHTS = "see which rights a token needs in the guide's page on Consul"
+
 _IDLE_LINES = 4
 
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3))
@@ -287,7 +289,7 @@ def _judged(response: Response, path: str) -> Response:
     if response.code == 403:
         raise Forbidden(
             f"Consul refuses {path.removeprefix('/v1/')}: {said}",
-            hint="see which rights the token needs in the guide's page on Consul",
+            hint=RIGHTS,
         )
     if response.code == 429 or any(text in said for text in _NOT_DONE):
         raise Unreached(f"Consul cannot serve: {said}", hint="has the cluster a leader?")

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from model.errors import Unavailable
+from model.errors import Forbidden, Unavailable
 from store.consul_http import Unanswered
 from store.consul_ops import Row, entry
 from store.consul_tree import LIST_SECONDS, Tree
@@ -51,6 +51,7 @@ class ConsulWatch:
         self._pause = _PAUSES[0]
         self._failing_since = 0.0
         self._hurried = False
+        self._doubtful = False
         self._overdue = 0.0
         """When the query under way should have been answered long ago; 0: none is under way."""
 
@@ -93,7 +94,9 @@ class ConsulWatch:
                 return
         try:
             if not self._overdue:
-                self._tree.begin(self._line, self._prefix, self._index, WAIT_SECONDS)
+                # Where Consul was away it may have begun anew, at lower indexes: none is waited for.
+                index = 0 if self._doubtful else self._index
+                self._tree.begin(self._line, self._prefix, index, WAIT_SECONDS)
                 self._overdue = time.monotonic() + WAIT_SECONDS * 17 / 16 + LIST_SECONDS
             if not self._line.ready(left - max(rest, 0.0)):
                 if time.monotonic() > self._overdue:
@@ -102,18 +105,18 @@ class ConsulWatch:
                 return
             self._overdue = 0.0
             index, rows = self._tree.finish(self._line, self._prefix)
-        except Unavailable:
-            self._overdue = 0.0
+        except Unavailable as error:
+            self._overdue, self._doubtful = 0.0, True
             if not self._ended():
-                self._failed()
+                self._failed(error)
             return
         began = time.monotonic()
-        self._pause, self._failing_since, self._hurried = _PAUSES[0], 0.0, False
+        self._pause, self._failing_since, self._hurried, self._doubtful = _PAUSES[0], 0.0, False, False
         self._take(index, rows)
         # Where answers are large, half of the time is left to others.
         self._rest_until = 2 * time.monotonic() - began
 
-    def _failed(self) -> None:
+    def _failed(self, error: Unavailable) -> None:
         now = time.monotonic()
         if self._hurried:
             self._hurried = False
@@ -121,13 +124,11 @@ class ConsulWatch:
         self._failing_since = self._failing_since or now
         self._rest_until = now + random.uniform(0, self._pause)
         self._pause = min(2 * self._pause, _PAUSES[1])
-        if now - self._failing_since >= _GRACE_SECONDS:
+        if isinstance(error, Forbidden) or now - self._failing_since >= _GRACE_SECONDS:
             self._whole = True
-            raise
+            raise error
 
     def _take(self, index: int, rows: Sequence[Row]) -> None:
-        if index == self._index:
-            return
         known = {key: (modified, number) for key, modified, number, _ in rows}
         changed = [found for found in rows if self._known.get(found[0]) != known[found[0]]]
         removed = self._known.keys() - known.keys()

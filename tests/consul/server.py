@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,12 @@ READY_SECONDS = 30.0
 
 @dataclass
 class Server:
-    """`enter`: the command that runs it elsewhere, for example in a namespace. `extra`: of its configuration."""
+    """One, on loopback, that leads itself. `extra`: of its configuration."""
 
     folder: Path
     address: str = "127.0.0.1"
     name: str = "server"
     ports: Mapping[str, int] = field(default_factory=dict)
-    servers: int = 1
-    join: Sequence[str] = ()
-    enter: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     token: str = ""
     process: subprocess.Popen[bytes] | None = None
@@ -48,13 +45,11 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         configuration = {
             "server": True,
-            "bootstrap_expect": self.servers,
+            "bootstrap_expect": 1,
             "node_name": self.name,
             "data_dir": str(self.folder / "data"),
             "bind_addr": self.address,
             "client_addr": self.address,
-            "retry_join": list(self.join),
-            "retry_interval": "1s",
             "ports": {**self.ports, "dns": -1, "grpc": -1, "serf_wan": -1},
             "performance": {"raft_multiplier": 1},
             "disable_update_check": True,
@@ -76,26 +71,12 @@ class Server:
         with (self.folder / "log").open("ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output)
 
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
     def kill(self) -> None:
         """As a crash: nothing is said to anybody."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
-
-    def leader(self) -> str:
-        """host:port of the servers' own protocol; empty: there is none, or this server does not answer."""
-        try:
-            return str(self.ask("GET", "/v1/status/leader"))
-        except (OSError, ValueError):
-            return ""
-
-    def leads(self) -> bool:
-        return self.leader() == f"{self.address}:{self.ports['server']}"
 
     def wait_ready(self) -> None:
         """Until it writes."""
@@ -130,49 +111,6 @@ def one_server(folder: Path, **options: Any) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
-
-
-@dataclass
-class Servers:
-    """Three that elect a leader among themselves."""
-
-    all: list[Server]
-
-    @classmethod
-    @contextlib.contextmanager
-    def started(
-        cls,
-        folder: Path,
-        addresses: Sequence[str] = ("127.0.0.1",) * 3,
-        enter: Sequence[Sequence[str]] = ((),) * 3,
-    ) -> Iterator[Servers]:
-        ports = [free_ports(address) for address in addresses]
-        join = [f"{address}:{found['serf_lan']}" for address, found in zip(addresses, ports, strict=True)]
-        servers = cls(
-            [
-                Server(folder / f"{n}", address, f"server{n}", found, len(addresses), join, into)
-                for n, (address, found, into) in enumerate(zip(addresses, ports, enter, strict=True))
-            ]
-        )
-        try:
-            for server in servers.all:
-                server.start()
-            for server in servers.all:
-                server.wait_ready()
-            yield servers
-        finally:
-            for server in servers.all:
-                server.kill()
-
-    def leader(self) -> Server:
-        found: list[Server] = []
-
-        def led() -> bool:
-            found[:] = [server for server in self.all if server.process is not None and server.leads()]
-            return bool(found)
-
-        wait_for(led, "no server of the cluster leads")
-        return found[0]
 
 
 def wait_for(condition: Any, complaint: str, seconds: float = READY_SECONDS) -> None:
