@@ -59,7 +59,6 @@ class Server:
         path = self.folder / "consul.json"
         path.write_text(json.dumps(configuration))
         command = [
-            *self.enter,
             "setpriv",
             "--pdeathsig",
             "KILL",
