@@ -92,6 +92,13 @@ def _status(system: Current) -> Blueprint:
             """
             return Response(system().metrics(), content_type=CONTENT_TYPE)
 
+    @blueprint.route("/node")
+    class Nodes(MethodView):
+        @blueprint.response(200, schema.NodeSchema(many=True))
+        def get(self) -> list[Text]:
+            """The nodes of the cluster, this one first. A host alone has none."""
+            return system().nodes()
+
     @blueprint.route("/config")
     class Config(MethodView):
         @blueprint.response(200, schema.ConfigItemSchema(many=True))
@@ -218,7 +225,7 @@ def _identities(system: Current) -> Blueprint:
         @blueprint.response(200, schema.AddressSchema(many=True))
         def get(self) -> list[Text]:
             """Which identity each address and prefix has. All else is world."""
-            return views.addresses(dict(system().datapath.ipcache.items()))
+            return views.addresses(system().state, dict(system().datapath.ipcache.items()))
 
     return blueprint
 

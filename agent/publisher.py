@@ -17,10 +17,11 @@ from immutables import Map
 from agent.events import Event
 from agent.loop import Loop
 from agent.state import State
+from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint
 from model.errors import CiliateError
 from model.identity import is_cluster
-from model.network import ELSEWHERE, LOCAL_FIRST_NUMBER, IPNetwork, Network
+from model.network import ELSEWHERE, LOCAL_FIRST_NUMBER, IPAddress, IPNetwork, Network
 from store.keys import IP, NODE, IPRecord, Keys, NodeRecord
 from store.kv import MAX_OPERATIONS, Delete, KeyValueStore, Op, Set
 
@@ -83,6 +84,11 @@ class Publisher:
     def record(self) -> NodeRecord | None:
         """What others know of this node; None: nothing."""
         return self._record
+
+    @property
+    def told(self) -> Collection[str]:
+        """Keys of the addresses that others know."""
+        return self._published
 
     def start(self) -> None:
         self._loop.listen(self._due.set)
@@ -157,12 +163,12 @@ class Publisher:
             self._record, self._revision = record, record.revision
 
     def _facts(self, state: State) -> NodeRecord | None:
-        outer = state.host.outer
-        tunnel = self._address or next((found for found in outer if found.version == 4), None)
-        if tunnel is None:
-            return None
-        addresses = tuple(dict.fromkeys((tunnel, *outer)))
-        return NodeRecord(addresses, tunnel, tuple(sorted(self._slices(), key=_order)))
+        found = outer_addresses(state.host, self._address)
+        return (
+            None
+            if found is None
+            else NodeRecord(found[1], found[0], tuple(sorted(self._slices(), key=_order)))
+        )
 
     def _wanted(self, state: State) -> Told:
         held = frozenset(self._slices())
@@ -199,6 +205,15 @@ class Publisher:
                 log.warning("not published", error=str(error))
             else:
                 log.exception("not published")
+
+
+def outer_addresses(
+    host: HostFacts, given: IPv4Address | None
+) -> tuple[IPv4Address, tuple[IPAddress, ...]] | None:
+    """Where this node takes packets for its containers, and all that others may see it as. None: it has no IPv4
+    address that they could reach."""
+    tunnel = given or next((found for found in host.outer if isinstance(found, IPv4Address)), None)
+    return None if tunnel is None else (tunnel, tuple(dict.fromkeys((tunnel, *host.outer))))
 
 
 def number_for_others(network: Network) -> int:

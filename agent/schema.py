@@ -76,6 +76,11 @@ class HealthSchema(Answer):
     policy_audit = fields.Boolean(metadata={"description": "does what policy denies pass, everywhere"})
     endpoints = fields.Nested(EndpointCountSchema)
     store = fields.Nested(PartSchema)
+    nodes = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        metadata={"description": "of the cluster, by state, this one too; empty for a host alone"},
+    )
     docker = fields.Nested(PartSchema)
     datapath = fields.Nested(DatapathSchema)
     ipam = fields.List(fields.Nested(PoolSchema), metadata={"description": "address pools in use"})
@@ -83,6 +88,22 @@ class HealthSchema(Answer):
     warnings = fields.List(fields.Nested(WarningSchema), metadata={"description": "what needs attention"})
     masquerade = fields.Boolean(metadata={"description": "are containers hidden behind the host's address"})
     uplinks = fields.List(fields.String(), metadata={"description": "devices that lead to the world"})
+
+
+class NodeSchema(Answer):
+    name = fields.String()
+    local = fields.Boolean(metadata={"description": "this one"})
+    state = fields.String(
+        validate=validate.OneOf(["here", "left", "gone"]),
+        metadata={
+            "description": "left: its session has ended, its containers stay known for ten minutes; gone: they are not"
+        },
+    )
+    left_seconds = fields.Float(metadata={"description": "since it left; 0 while it is here"})
+    addresses = fields.List(fields.String(), metadata={"description": "all that others see it as"})
+    tunnel = fields.String(metadata={"description": "where it takes packets for its containers, or empty"})
+    slices = fields.List(fields.String(), metadata={"description": "what its containers have addresses of"})
+    containers = fields.Integer(metadata={"description": "addresses of containers that others know"})
 
 
 class ConfigItemSchema(Answer):
@@ -203,7 +224,13 @@ class IdentityUseSchema(IdentitySchema):
 class AddressSchema(Answer):
     prefix = fields.String()
     identity = fields.Integer(metadata={"description": "0: ours, and nobody's yet"})
-    network = fields.Integer(metadata={"description": "its number; 0: in none"})
+    network = fields.Integer(
+        metadata={
+            "description": "its number; 0: in none; 16777216 and up: of one host alone; 4294967295: of another's"
+        }
+    )
+    network_name = fields.String(metadata={"description": "of a network that this host has, else empty"})
+    node = fields.String(metadata={"description": "which other node has the address, or is it; else empty"})
     ifindex = fields.Integer(metadata={"description": "of a local endpoint's link, else 0"})
     endpoint = fields.Integer(metadata={"description": "number of a local endpoint, else 0"})
 

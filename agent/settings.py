@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -93,10 +93,6 @@ def _unicast(pool: N) -> N:
 
 def _optional_address4(text: str) -> IPv4Address | None:
     return IPv4Address(text) if text else None
-
-
-def _node_address(text: str) -> str:
-    return str(ip_address(text)) if text else ""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -200,7 +196,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CILIATE_CONSUL_CLIENT_KEY", "", _optional_path, "the key of that certificate"),
     Setting("CILIATE_CLUSTER", "default", _name, "name of the cluster; the store's keys begin with it"),
     Setting("CILIATE_NODE", "", _optional_name, "name of this node; the host's name when empty"),
-    Setting("CILIATE_NODE_IP", "", _node_address, "address of this node for others", _MANY_HOSTS),
+    Setting(
+        "CILIATE_NODE_IP",
+        "",
+        _optional_address4,
+        "IPv4 address that other nodes reach this one by; the first of the uplinks' if empty",
+    ),
     Setting("CILIATE_POOL", "10.200.0.0/16", _pool4, "IPv4 addresses for networks without --subnet"),
     Setting("CILIATE_POOL6", "fd00:c111::/48", _pool6, "IPv6 addresses for networks without --subnet"),
     Setting("CILIATE_NODE_PREFIX", "24", _whole(8, 30), "length of one network's slice of CILIATE_POOL"),
@@ -277,6 +278,7 @@ class Settings:
     pool6: IPv6Network
     node_prefix: int
     node_prefix6: int
+    node_ip: IPv4Address | None
     routing: RoutingMode
     tunnel_port: int
     """0: the usual one."""
@@ -313,6 +315,11 @@ class Settings:
             token=self.consul_token,
             token_file=self.consul_token_file,
         )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes have the same store."""
+        return self.store is not None
 
     @property
     def plugin_socket(self) -> Path:

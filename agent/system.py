@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -37,6 +38,9 @@ from policy.mapstate import map_state
 from store.identities import IdentityAllocator
 from store.kv import KeyValueStore
 
+if TYPE_CHECKING:
+    from agent.cluster import Cluster
+
 log = structlog.get_logger("agent")
 
 Text = dict[str, Any]
@@ -55,8 +59,11 @@ class System:
     ipam: Ipam
     containers: Containers
     bypasses: Bypasses
-    store: KeyValueStore
     identities: IdentityAllocator
+    store: KeyValueStore
+    """The cluster's, or this host's."""
+    cluster: Cluster | None
+    """None: a node alone."""
     journal: Journal
     live: LiveSettings
     verification: Verification
@@ -88,8 +95,12 @@ class System:
     def health(self) -> Text:
         state = self.state
         engine = self.containers.state
-        store = self.store.health()
+        stored = self.store.health()
         problems = [problem for problem in (self.rules.problem, self.loop.problem, *self.lost) if problem]
+        if stored.problem:
+            problems.append(f"the store does not answer: {stored.problem}")
+        elif self.cluster is not None:
+            problems += self.cluster.problems()
         warnings = [
             {"kind": "PROBLEM", "text": problem, "hint": "see the agent's log"} for problem in problems
         ]
@@ -118,7 +129,7 @@ class System:
             {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.current()
         ]
         return {
-            "status": "degraded" if problems or full or no_room or store.problem or not engine.up else "ok",
+            "status": "degraded" if problems or full or no_room or not engine.up else "ok",
             "version": VERSION,
             "node": self.settings.node,
             "cluster": self.settings.cluster,
@@ -128,10 +139,13 @@ class System:
             "policy_audit": state.audit,
             "endpoints": views.count_endpoints(state),
             "store": {
-                "state": "not answering" if store.problem else "ok",
+                "state": f"not answering for {time.monotonic() - stored.since:.0f} s"
+                if stored.problem
+                else "ok",
                 "version": "",
-                "detail": store.problem or self.settings.texts["CILIATE_STORE"],
+                "detail": stored.problem or self.settings.texts["CILIATE_STORE"],
             },
+            "nodes": Counter(node["state"] for node in self.nodes()),
             "docker": {
                 "state": "ok" if engine.up else "not answering",
                 "version": engine.version,
@@ -151,6 +165,10 @@ class System:
             "masquerade": self.settings.masquerade,
             "uplinks": sorted(state.host.uplinks.values()),
         }
+
+    def nodes(self) -> list[Text]:
+        """Of the cluster; of a host alone, none."""
+        return [] if self.cluster is None else self.cluster.nodes(self.state)
 
     def metrics(self) -> bytes:
         from agent.metrics import metrics  # rarely wanted

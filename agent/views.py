@@ -14,7 +14,7 @@ from model.errors import Conflict, InvalidInput, NotFound
 from model.flow import Direction, DropReason
 from model.identity import Reserved
 from model.labels import Labels
-from model.network import IPNetwork
+from model.network import FLAT, IPNetwork
 from policy.mapstate import PolicyEntry, PolicyFlag, PolicyKey
 
 View = dict[str, Any]
@@ -171,12 +171,17 @@ def identities_in_use(state: State) -> list[View]:
     ]
 
 
-def addresses(entries: Mapping[Any, IpcacheEntry]) -> list[View]:
+def addresses(state: State, entries: Mapping[Any, IpcacheEntry]) -> list[View]:
+    """`network_name`: of a network of this host. `node`: another node, by its name."""
+    nodes = {node.tunnel: name for name, node in state.nodes.items()}
+    names = {network.number: network.name or network.id[:12] for network in state.networks.values()}
     return [
         {
             "prefix": str(prefix),
             "identity": entry.identity,
             "network": entry.network,
+            "network_name": "flat" if entry.network == FLAT else names.get(entry.network, ""),
+            "node": nodes.get(entry.tunnel, "") if entry.tunnel is not None else "",
             "ifindex": entry.ifindex,
             "endpoint": entry.id,
         }

@@ -4,7 +4,10 @@
                                                                      ▲  ▲  ▲
       Docker ──► driver.api ──► Networks ──► AgentRealm ─────────────┘  │  │
       REST ───► agent.api ──► Rules ──► store ──► watch ──► resolve ────┘  │
-      kernel ─► HostView (addresses, uplinks, other bridges) ──────────────┘
+      kernel ─► HostView (addresses, uplinks, other bridges) ──────────────┤
+      other nodes ─► store ──► watch ──► Peers ────────────────────────────┘
+
+In a cluster the Publisher follows the loop's state and tells the others, and Ways keeps the tunnel and routes to them.
 
 Nothing here waits for Docker: the engine waits for us."""
 
@@ -18,7 +21,7 @@ import structlog
 from agent import api as rest
 from agent.app import BySocket, plugin_app, rest_app
 from agent.courtesy import Courtesy
-from agent.events import Event, HostChanged, SlotsWanted
+from agent.events import Event, HostChanged, PeersSynced, SlotsWanted
 from agent.housekeeping import Housekeeping
 from agent.journal import Journal
 from agent.live import LiveSettings, with_kept
@@ -45,6 +48,7 @@ from agent.verification import Verification
 from datapath.attach import Programs
 from datapath.cleanup import remove_old_pins
 from datapath.kernel import KernelDatapath
+from datapath.tables import NodeEntry
 from driver import api as driver_api
 from driver.accept import Acceptance
 from driver.bypass import Bypasses
@@ -64,6 +68,7 @@ from identity.labels import LabelFilter
 from ipam_driver import api as ipam_api
 from ipam_driver.claims import Claims, ClusterPool
 from ipam_driver.ipam import Ipam
+from model.errors import CiliateError
 from model.network import IPNetwork, overlap
 from store.identities import IdentityAllocator
 from store.keys import Keys
@@ -96,6 +101,7 @@ def build(settings: Settings, loading: Loading) -> System:
 
     program = finish_loader(loading)
     datapath = KernelDatapath(settings.bpf_root)
+    remembered = _remembered(node, settings.node) if settings.is_shared else None
     programs = Programs.open(settings.bpf_root)
     watch = policies.watch()
     network_numbers = NetworkNumbers(cluster, keys)
@@ -104,7 +110,9 @@ def build(settings: Settings, loading: Loading) -> System:
     endpoints = living_endpoints(records, known, links.present(), identities)
     state, found = restore(
         datapath,
-        lambda rules: restored_state(enforced, known.values(), endpoints, rules, view.facts, numbers),
+        lambda rules: restored_state(
+            enforced, known.values(), endpoints, rules, view.facts, numbers, remembered
+        ),
         find_rules(watch, last_policies),
         last_policies,
     )
@@ -139,7 +147,11 @@ def build(settings: Settings, loading: Loading) -> System:
         containers,
         Labeller(LabelFilter.parse(settings.labels)),
         programs.attach,
-        Defaults(flat=settings.flat, mtu=settings.mtu),
+        Defaults(
+            flat=settings.flat,
+            mtu=settings.mtu,
+            overhead=settings.routing.overhead if settings.is_shared else 0,
+        ),
     )
     lost = networks.restore()
     if not lost:
@@ -150,9 +162,24 @@ def build(settings: Settings, loading: Loading) -> System:
     )
     ipam = Ipam(
         records,
-        Claims(cluster, keys, settings.node, pools, lambda pool: _route_into(pool, view.facts)),
+        Claims(
+            cluster,
+            keys,
+            settings.node,
+            pools,
+            lambda pool: _route_into(pool, view.facts),
+            divided=settings.is_shared,
+        ),
         lambda pool: _conflict(pool, loop.state, view.facts),
     )
+    membership = None
+    if settings.is_shared:
+        from agent.cluster import join_cluster  # a host alone does without
+
+        membership = join_cluster(settings, loop, cluster, keys, node, datapath, links, nft, ipam.slices)
+        membership.start()
+    elif datapath.node() != NodeEntry():
+        _leave_cluster(settings.bpf_root, datapath, links, nft)
     reconciler = Reconciler(
         realm,
         networks,
@@ -184,6 +211,8 @@ def build(settings: Settings, loading: Loading) -> System:
         bypasses=Bypasses(realm, containers, lambda: acceptance.facts),
         store=cluster,
         identities=identities,
+        store=cluster,
+        cluster=membership,
         journal=journal,
         live=LiveSettings(settings, records, loop, rules),
         verification=Verification(loop, settings.bpf_root, settings.state_dir / "bpf-cache", datapath.node),
@@ -200,6 +229,7 @@ def build(settings: Settings, loading: Loading) -> System:
         ),
         closing=[
             rules.stop,
+            *([membership.stop] if membership is not None else []),
             reconciler.close,
             networks.close,
             housekeeping.stop,
@@ -240,6 +270,25 @@ class _HostRelay:
 
     def connect(self, loop: Loop[State, Event]) -> None:
         self._loop = loop
+
+
+def _remembered(local: KeyValueStore, node: str) -> PeersSynced | None:
+    from agent.peers import remembered_peers  # a host alone does without
+    from store.peers import PeerStore
+
+    return remembered_peers(PeerStore(local), node)
+
+
+def _leave_cluster(root: Path, datapath: KernelDatapath, links: Links, nft: Nft) -> None:
+    from agent.cluster import make_overlay
+
+    overlay, close = make_overlay(root, datapath, links, nft)
+    try:
+        overlay.stop()
+    except CiliateError as error:
+        log.warning("what led to other nodes is still there", error=str(error))
+    finally:
+        close()
 
 
 def _forget_other_versions(root: Path, state: State) -> None:

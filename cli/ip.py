@@ -10,8 +10,9 @@ import click
 from cli import words
 from cli.client import Places
 from cli.output import output_option, print_table, show
+from model.network import ELSEWHERE
 
-COLUMNS = ("PREFIX", "IDENTITY", "ENDPOINT", "NETWORK", "IFINDEX")
+COLUMNS = ("PREFIX", "IDENTITY", "ENDPOINT", "NETWORK", "NODE")
 
 
 @click.group()
@@ -19,13 +20,19 @@ def command() -> None:
     """Addresses, and the identities behind them."""
 
 
+def _network(address: Mapping[str, Any]) -> str:
+    if address["network"] == ELSEWHERE:
+        return "of its host"
+    return str(address["network_name"] or address["network"] or "-")
+
+
 def _row(address: Mapping[str, Any]) -> tuple[str | int, ...]:
     return (
         address["prefix"],
         words.identity(address["identity"]),
         address["endpoint"] or "-",
-        address["network"] or "-",
-        address["ifindex"] or "-",
+        _network(address),
+        address["node"] or "-",
     )
 
 

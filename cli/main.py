@@ -23,6 +23,7 @@ COMMANDS = {
     "endpoint": "cli.endpoint",
     "identity": "cli.identity",
     "ip": "cli.ip",
+    "node": "cli.node",
     "policy": "cli.policy",
     "monitor": "cli.monitor",
     "bpf": "cli.bpf",

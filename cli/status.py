@@ -47,6 +47,12 @@ def _part(part: Health) -> Cell:
     return Cell(text, words.state(part["state"]).style)
 
 
+def _nodes(counts: Mapping[str, int]) -> Cell:
+    away = counts.get("left", 0) + counts.get("gone", 0)
+    text = f"{counts.get('here', 0)} nodes here" + (f", {away} left" if away else "")
+    return Cell(text, words.WAITING if away else words.GOOD)
+
+
 def _endpoints(counts: Health) -> Cell:
     others = counts["total"] - counts["ready"] - counts["waiting"]
     parts = [f"{counts['ready']} ready"]
@@ -111,6 +117,7 @@ def print_status(health: Health, maps: Sequence[Health], observer: Health | None
         (
             ("Agent", _agent(health)),
             ("Node", f"{health['node']}, cluster {health['cluster']}"),
+            *([("Cluster", _nodes(health["nodes"]))] if health["nodes"] else []),
             ("Endpoints", _endpoints(health["endpoints"])),
             ("Policy", _policy(health)),
             ("Datapath", _datapath(health["datapath"])),

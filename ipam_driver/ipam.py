@@ -118,6 +118,10 @@ class Ipam:
         found = [pool.status() for pool in self._pools.values()]
         return sorted(found, key=lambda status: (status.pool.version, status.pool))
 
+    def slices(self) -> list[IPNetwork]:
+        """What this node gives addresses of."""
+        return [slice for pool in self._pools.values() for slice in pool.slices]
+
     def reconcile(
         self, in_use: Mapping[IPNetwork, Collection[IPAddress]], *, grace: float = GRACE_SECONDS
     ) -> Reconciled:

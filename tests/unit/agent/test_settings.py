@@ -149,7 +149,7 @@ def test_every_problem_is_told_at_once() -> None:
         ("CILIATE_ROUTING", "carrier pigeon", "none of vxlan, geneve, native"),
         ("CILIATE_TUNNEL_PORT", "0", "from 1 to 65535"),
         ("CILIATE_XDP", "native", "not available yet"),
-        ("CILIATE_NODE_IP", "192.0.2.1", "not available yet"),
+        ("CILIATE_NODE_IP", "2001:db8::1", "2001:db8::1"),
         ("CILIATE_LOG_LEVEL", "loud", "debug, info, warning, error"),
         ("DOCKER_HOST", "ssh://elsewhere", "neither unix:///path nor tcp"),
         ("DOCKER_HOST", "/var/run/docker.sock", "neither unix:///path nor tcp"),

@@ -27,6 +27,8 @@ ciliate identity get
 ciliate identity list
 ciliate ip
 ciliate ip list
+ciliate node
+ciliate node list
 ciliate policy
 ciliate policy apply
 ciliate policy check

@@ -48,15 +48,60 @@ def test_addresses(agent: CannedAgent, ciliate: Ciliate) -> None:
         "GET",
         "/v1/ip",
         [
-            {"prefix": "10.200.0.2/32", "identity": 1001, "network": 2, "ifindex": 12, "endpoint": 7},
-            {"prefix": "10.200.0.0/16", "identity": 0, "network": 0, "ifindex": 0, "endpoint": 0},
+            address("10.200.0.2/32", 1001, network=1 << 24, network_name="shop", ifindex=12, endpoint=7),
+            address("10.200.0.0/16", 0),
+            address("10.200.7.2/32", 1002, network=0xFFFFFFFF, node="two"),
+            address("10.200.7.3/32", 1002, network=2, node="two"),
         ],
     )
     assert ciliate("ip", "list").out == (
-        "PREFIX         IDENTITY  ENDPOINT  NETWORK  IFINDEX\n"
-        "10.200.0.2/32  1001      7         2        12\n"
-        "10.200.0.0/16  unknown   -         -        -\n"
+        "PREFIX         IDENTITY  ENDPOINT  NETWORK      NODE\n"
+        "10.200.0.2/32  1001      7         shop         -\n"
+        "10.200.0.0/16  unknown   -         -            -\n"
+        "10.200.7.2/32  1002      -         of its host  two\n"
+        "10.200.7.3/32  1002      -         2            two\n"
     )
+
+
+def address(prefix: str, identity: int, **more: object) -> dict[str, object]:
+    nothing = {"network": 0, "network_name": "", "node": "", "ifindex": 0, "endpoint": 0}
+    return {"prefix": prefix, "identity": identity, **nothing, **more}
+
+
+def test_nodes(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on("GET", "/v1/node", [])
+    assert ciliate("node", "list").err == "this host is alone\n"
+    agent.on(
+        "GET",
+        "/v1/node",
+        [
+            node("one", local=True, slices=["10.200.0.0/24"], containers=2),
+            node("two", slices=["10.200.1.0/24", "10.200.4.0/24"], containers=7),
+            node("three", state="left", left_seconds=75.0),
+            node("four", state="gone", left_seconds=7200.0, addresses=[], tunnel=""),
+        ],
+    )
+    assert ciliate("node", "list").out == (
+        "NAME   STATE            ADDRESSES  TUNNEL     SLICES                       CONTAINERS\n"
+        "one    this one         192.0.2.1  192.0.2.1  10.200.0.0/24                2\n"
+        "two    here             192.0.2.1  192.0.2.1  10.200.1.0/24 10.200.4.0/24  7\n"
+        "three  left 1m 15s ago  192.0.2.1  192.0.2.1  -                            0\n"
+        "four   gone 2h 0m ago   -          -          -                            0\n"
+    )
+
+
+def node(name: str, **more: object) -> dict[str, object]:
+    found: dict[str, object] = {
+        "name": name,
+        "local": False,
+        "state": "here",
+        "left_seconds": 0.0,
+        "addresses": ["192.0.2.1"],
+        "tunnel": "192.0.2.1",
+        "slices": [],
+        "containers": 0,
+    }
+    return {**found, **more}
 
 
 SETTINGS = [

@@ -17,7 +17,15 @@ ROOT = Path(__file__).parents[3]
 
 NOBODY = 65534
 
-NOWHERE = {"prefix": "::/0", "identity": 2, "network": 0, "ifindex": 0, "endpoint": 0}
+NOWHERE = {
+    "prefix": "::/0",
+    "identity": 2,
+    "network": 0,
+    "network_name": "",
+    "node": "",
+    "ifindex": 0,
+    "endpoint": 0,
+}
 
 
 def test_without_an_agent_the_hint_says_how_to_start_it(tmp_path: Path, ciliate: Ciliate) -> None:

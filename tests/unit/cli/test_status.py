@@ -20,6 +20,7 @@ HEALTH: dict[str, Any] = {
     "policy_audit": False,
     "endpoints": {"total": 12, "ready": 11, "waiting": 0},
     "store": {"state": "ok"},
+    "nodes": {},
     "docker": {"state": "ok", "version": "28.5.2"},
     "datapath": {"abi": 1, "attach": "tcx", "compiled": False, "lost_events": 0},
     "ipam": [
@@ -178,3 +179,12 @@ def test_no_agent(agent: CannedAgent, ciliate: Ciliate) -> None:
     ran = ciliate("status")
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.splitlines()[1] == "hint: start it: `systemctl start ciliate` (or `make run` in a clone)"
+
+
+def test_the_cluster_is_shown_where_there_is_one(agent: CannedAgent, ciliate: Ciliate) -> None:
+    agent.on("GET", "/v1/map", MAPS)
+    for nodes, text in (({"here": 3}, "3 nodes here"), ({"here": 2, "left": 1}, "2 nodes here, 1 left")):
+        agent.on("GET", "/v1/healthz", {**HEALTH, "nodes": nodes})
+        assert f"Cluster     {text}\n" in ciliate("status").out
+    agent.on("GET", "/v1/healthz", HEALTH)
+    assert "Cluster" not in ciliate("status").out
