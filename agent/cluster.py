@@ -16,6 +16,7 @@ from agent.state import State
 from agent.ways import Ways
 from datapath.attach import OVERLAY, Programs
 from datapath.kernel import KernelDatapath
+from driver.accept import Acceptance
 from driver.links import Links
 from driver.nft import Nft
 from driver.overlay import Overlay
@@ -87,10 +88,11 @@ def join_cluster(
     datapath: KernelDatapath,
     links: Links,
     nft: Nft,
+    acceptance: Acceptance,
     slices: Callable[[], Collection[IPNetwork]],
 ) -> Cluster:
     """Not started yet. `local`: the store of this node's own."""
-    overlay, close = make_overlay(settings.bpf_root, datapath, links, nft)
+    overlay, close = make_overlay(settings.bpf_root, datapath, links, nft, acceptance)
     ways = Ways(
         loop,
         overlay,
@@ -104,7 +106,7 @@ def join_cluster(
 
 
 def make_overlay(
-    root: Path, datapath: KernelDatapath, links: Links, nft: Nft
+    root: Path, datapath: KernelDatapath, links: Links, nft: Nft, acceptance: Acceptance
 ) -> tuple[Overlay, Callable[[], None]]:
     """Also what closes it."""
     programs, tunnels = Programs.open(root, OVERLAY), Tunnels(links)
@@ -113,7 +115,7 @@ def make_overlay(
         programs.close()
         tunnels.close()
 
-    return Overlay(tunnels, nft, programs.attach, programs.attached, datapath.set_node), close
+    return Overlay(tunnels, nft, acceptance, programs.attach, programs.attached, datapath.set_node), close
 
 
 def _order(prefix: IPNetwork) -> tuple[int, int, int]:

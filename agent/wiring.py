@@ -176,10 +176,12 @@ def build(settings: Settings, loading: Loading) -> System:
     if settings.is_shared:
         from agent.cluster import join_cluster  # a host alone does without
 
-        membership = join_cluster(settings, loop, cluster, keys, node, datapath, links, nft, ipam.slices)
+        membership = join_cluster(
+            settings, loop, cluster, keys, node, datapath, links, nft, acceptance, ipam.slices
+        )
         membership.start()
     elif datapath.node() != NodeEntry():
-        _leave_cluster(settings.bpf_root, datapath, links, nft)
+        _leave_cluster(settings.bpf_root, datapath, links, nft, acceptance)
     reconciler = Reconciler(
         realm,
         networks,
@@ -279,10 +281,12 @@ def _remembered(local: KeyValueStore, node: str) -> PeersSynced | None:
     return remembered_peers(PeerStore(local), node)
 
 
-def _leave_cluster(root: Path, datapath: KernelDatapath, links: Links, nft: Nft) -> None:
+def _leave_cluster(
+    root: Path, datapath: KernelDatapath, links: Links, nft: Nft, acceptance: Acceptance
+) -> None:
     from agent.cluster import make_overlay
 
-    overlay, close = make_overlay(root, datapath, links, nft)
+    overlay, close = make_overlay(root, datapath, links, nft, acceptance)
     try:
         overlay.stop()
     except CiliateError as error:

@@ -39,7 +39,7 @@ class SharedStore(KeptStore):
         self._answer()
         return super().list(prefix)
 
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         self._answer()
         self.writes += 1
         return super().transact(ops, durable=durable)
@@ -239,7 +239,7 @@ def test_what_is_put_back_in_parts_is_not_taken_for_the_whole(
     transact = store.transact
     revision = one.loop.revision
 
-    def watched(ops: Sequence[Op], *, durable: bool = True) -> int:
+    def watched(ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         index = transact(ops, durable=durable)
         one.hear()
         return index

@@ -86,7 +86,7 @@ def test_nodes(agent: CannedAgent, ciliate: Ciliate) -> None:
         "one    this one         192.0.2.1  192.0.2.1  10.200.0.0/24                2\n"
         "two    here             192.0.2.1  192.0.2.1  10.200.1.0/24 10.200.4.0/24  7\n"
         "three  left 1m 15s ago  192.0.2.1  192.0.2.1  -                            0\n"
-        "four   gone 2h 0m ago   -          -          -                            0\n"
+        "four   gone 2h ago      -          -          -                            0\n"
     )
 
 
