@@ -97,9 +97,7 @@ class System:
         engine = self.containers.state
         stored = self.store.health()
         problems = [problem for problem in (self.rules.problem, self.loop.problem, *self.lost) if problem]
-        if stored.problem:
-            problems.append(f"the store does not answer: {stored.problem}")
-        elif self.cluster is not None:
+        if self.cluster is not None and not stored.problem:
             problems += self.cluster.problems()
         warnings = [
             {"kind": "PROBLEM", "text": problem, "hint": "see the agent's log"} for problem in problems
@@ -129,7 +127,7 @@ class System:
             {"kind": found.kind, "text": found.text, "hint": found.hint} for found in self.bypasses.current()
         ]
         return {
-            "status": "degraded" if problems or full or no_room or not engine.up else "ok",
+            "status": "degraded" if problems or full or no_room or stored.problem or not engine.up else "ok",
             "version": VERSION,
             "node": self.settings.node,
             "cluster": self.settings.cluster,

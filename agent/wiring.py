@@ -211,7 +211,6 @@ def build(settings: Settings, loading: Loading) -> System:
         ipam=ipam,
         containers=containers,
         bypasses=Bypasses(realm, containers, lambda: acceptance.facts),
-        store=cluster,
         identities=identities,
         store=cluster,
         cluster=membership,
