@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -58,52 +58,60 @@ class Overlay:
         self._attached = attached
         self._publish = publish
         self._lock = threading.Lock()
+        self._served: tuple[TunnelFacts, tuple[PeerFacts, ...]] | None = None
         self._open = 0
         """The device that traffic passes."""
 
     def serve(self, local: TunnelFacts, peers: Iterable[PeerFacts]) -> None:
         """Fit the host to exactly these nodes. Repeatable; cheap where nothing has changed. Raises Unavailable or
         Conflict."""
-        others = list(peers)
         with self._lock:
-            tunnelled = local.mode is not RoutingMode.NATIVE
-            self._nft.set_cluster(
-                Cluster(
-                    slices=frozenset(prefix for peer in others for prefix in peer.slices),
-                    nodes=frozenset(address for peer in others for address in (*peer.addresses, peer.tunnel)),
-                    port=local.port if tunnelled else 0,
-                )
-            )
-            self._acceptance.set_routed(not tunnelled)
-            if tunnelled:
-                ifindex = self._open_tunnel(local)
-                ways = {
-                    prefix: Way(ifindex, source=local.sources.get(prefix.version))
-                    for peer in others
-                    for prefix in peer.slices
-                }
-            else:
-                self._publish(NodeEntry(Routing.NATIVE, address=local.address))
-                ways = self._native_ways(local, others)
-            self._tunnels.keep_only(local.mode if tunnelled else "")
-            self._tunnels.set_routes(ways)
+            self._served = local, tuple(peers)
+            self._serve(*self._served)
 
     def keep(self) -> None:
-        """The tunnel's device carries nothing that its programs do not judge: whatever has taken them off, they are put
-        back, or the device goes. Cheap. Raises Unavailable."""
+        """The tunnel's device carries nothing that its programs do not judge: whatever has taken them off, or the
+        device away, they are put back, or the device goes. Cheap. Raises Unavailable or Conflict."""
         with self._lock:
-            if self._open and not self._attached(self._open):
-                self._fit(self._open)
+            if self._served is None or self._served[0].mode is RoutingMode.NATIVE:
+                return
+            if not (self._open and self._attached(self._open)):
+                self._serve(*self._served)
 
     def stop(self) -> None:
         """Be a node alone. Raises Unavailable."""
         with self._lock:
+            self._served = None
             self._open = 0
             self._publish(NodeEntry())
             self._tunnels.set_routes({})
             self._tunnels.keep_only("")
             self._nft.set_cluster(Cluster())
             self._acceptance.set_routed(False)
+
+    def _serve(self, local: TunnelFacts, peers: Sequence[PeerFacts]) -> None:
+        tunnelled = local.mode is not RoutingMode.NATIVE
+        self._nft.set_cluster(
+            Cluster(
+                slices=frozenset(prefix for peer in peers for prefix in peer.slices),
+                nodes=frozenset(address for peer in peers for address in (*peer.addresses, peer.tunnel)),
+                port=local.port if tunnelled else 0,
+            )
+        )
+        self._acceptance.set_routed(not tunnelled)
+        if tunnelled:
+            ifindex = self._open_tunnel(local)
+            ways = {
+                prefix: Way(ifindex, source=local.sources.get(prefix.version))
+                for peer in peers
+                for prefix in peer.slices
+            }
+        else:
+            self._open = 0
+            self._publish(NodeEntry(Routing.NATIVE, address=local.address))
+            ways = self._native_ways(local, peers)
+        self._tunnels.keep_only(local.mode if tunnelled else "")
+        self._tunnels.set_routes(ways)
 
     def _open_tunnel(self, local: TunnelFacts) -> int:
         """Nothing passes before the programs are there, and they know of the device."""
@@ -123,15 +131,13 @@ class Overlay:
             self._tunnels.keep_only("")
             raise Unavailable(f"the programs could not be put on the tunnel's device: {error}") from error
 
-    def _native_ways(self, local: TunnelFacts, peers: Iterable[PeerFacts]) -> dict[IPNetwork, Way]:
+    def _native_ways(self, local: TunnelFacts, peers: Sequence[PeerFacts]) -> dict[IPNetwork, Way]:
         """Through the nodes that are neighbours. Others are left to the routes that the host has by itself."""
-        self._open = 0
-        others = list(peers)
         near = self._tunnels.neighbours(
-            {address for peer in others for address in (*peer.addresses, peer.tunnel)}
+            {address for peer in peers for address in (*peer.addresses, peer.tunnel)}
         )
         ways = {}
-        for peer in others:
+        for peer in peers:
             for version in (4, 6):
                 own = {address for address in (peer.tunnel, *peer.addresses) if address.version == version}
                 via = (

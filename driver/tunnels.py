@@ -104,6 +104,7 @@ class Tunnels:
             for path, value in (
                 (f"net/ipv4/conf/{name}/forwarding", "1"),
                 (f"net/ipv4/conf/{name}/rp_filter", "0"),
+                (f"net/ipv6/conf/{name}/disable_ipv6", "0"),
                 (f"net/ipv6/conf/{name}/forwarding", "1"),
                 (f"net/ipv6/conf/{name}/accept_ra", "0"),
             ):
@@ -125,7 +126,9 @@ class Tunnels:
                 self._links.delete(name)
 
     def set_routes(self, wanted: Mapping[IPNetwork, Way]) -> None:
-        """Exactly these are our routes to slices. Raises Unavailable."""
+        """Exactly these are our routes to slices; those of IPv6 only where the kernel has it. Raises Unavailable."""
+        if not (self._proc_sys / "net/ipv6").exists():
+            wanted = {prefix: way for prefix, way in wanted.items() if prefix.version == 4}
         present = dict(self._ours())
         messages = [
             _route(RTM_DELROUTE, 0, prefix, way) for prefix, way in present.items() if prefix not in wanted

@@ -176,6 +176,11 @@ def test_a_device_without_its_programs_gets_them_back(node: Node) -> None:
     node.broken = True
     node.overlay.keep()
     assert len(node.fitted) == 2
+    node.links.delete(VXLAN)
+    node.broken = True
+    node.overlay.keep()
+    assert VXLAN in devices() and len(routes()) == 2, "and one that is gone comes back"
+    assert node.entries[-1].tunnel == int(str(devices()[VXLAN]["ifindex"]))
 
 
 def test_a_port_that_another_tunnel_has(node: Node) -> None:

@@ -87,6 +87,18 @@ def test_a_sender_that_is_no_node(tunnelled: Bed) -> None:
         assert dropped(tunnelled.one, DropReason.NOT_FROM_NODE)
 
 
+def test_a_sender_over_ipv6(tunnelled: Bed) -> None:
+    """The device takes packets of either family; nodes send by IPv4."""
+    b, one, stranger = tunnelled.b, tunnelled.one, tunnelled.stranger
+    stranger.wait_for("2001:db8::42")
+    frame = inner(str(b.ipv4), str(tunnelled.a.ipv4), QUESTION)
+    with stranger.datagrams("2001:db8::42") as client:
+        client.sendto(
+            carried(tunnelled.mode, b.identity, frame)[1][8:], (str(one.address6), tunnelled.mode.port)
+        )
+    assert dropped(one, DropReason.NOT_FROM_NODE)
+
+
 def test_a_sender_that_seems_to_be_this_node(tunnelled: Bed) -> None:
     """The programs drop it, too, where neither the kernel nor netfilter does."""
     one = tunnelled.one
