@@ -37,6 +37,10 @@ class Unreached(Unavailable):
     """The request has surely changed nothing."""
 
 
+class BrokenOff(Unreached):
+    """Another thread has ended the wait for what was only read."""
+
+
 class Unanswered(Unavailable):
     """The request was sent. Whether it was carried out, or yet will be, is not known."""
 
@@ -118,14 +122,15 @@ class Line:
         except (OSError, HTTPException) as error:
             self.close()
             with self._guard:
-                self._broken_off = False
+                self._unless_broken_off()
             raise Unanswered(
                 f"Consul at {self._address} does not answer: {_said(error)}",
                 hint="is it running, has it a leader?",
             ) from error
 
     def break_off(self) -> None:
-        """Ends the request under way at once, or else the next, from any thread: it raises Unanswered or Unreached."""
+        """Ends the request under way at once, or else the next, from any thread: it raises BrokenOff. Only for what
+        reads."""
         with self._guard:
             self._broken_off = True
             if self._connection is not None and self._connection.sock is not None:
@@ -167,7 +172,7 @@ class Line:
     def _unless_broken_off(self) -> None:
         if self._broken_off:
             self._broken_off = False
-            raise Unreached(f"the request to Consul at {self._address} was broken off")
+            raise BrokenOff(f"the request to Consul at {self._address} was broken off")
 
     def _made(self, seconds: float) -> HTTPConnection:
         address = self._address

@@ -20,7 +20,7 @@ from consul.exceptions import NotFound
 
 from model.errors import Unavailable
 from store.codec import Codec
-from store.consul_http import Api, Client, Unanswered, Unreached, decoded
+from store.consul_http import Api, BrokenOff, Client, Unanswered, Unreached, decoded
 from store.consul_ops import Fence, Row, check, entry, lock, row
 from store.kv import Health
 
@@ -66,7 +66,6 @@ class NodeSession:
         self._asking = threading.Lock()
         """Held by whoever takes the key."""
         self._stopping = threading.Event()
-        self._due = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="consul-session", daemon=True)
         self._thread.start()
 
@@ -97,7 +96,7 @@ class NodeSession:
             raise Unreached(error.message) from error
         except (Unreached, Unanswered) as error:
             self._failed(error)
-            self._wake()
+            self._line.break_off()
             raise Unreached(error.message, hint=error.hint) from error
         except Unavailable as error:
             self._failed(error)
@@ -108,7 +107,7 @@ class NodeSession:
     def doubt(self, fence: Fence) -> None:
         """Something sent behind this fence has not been answered, or did not find it so: it must be made anew."""
         self.move(fence, 0)
-        self._wake()
+        self._line.break_off()
 
     def move(self, fence: Fence, index: int) -> None:
         """A transaction set the held key itself."""
@@ -124,23 +123,18 @@ class NodeSession:
     def stop(self) -> None:
         """The session is left to lapse: the containers outlive the agent, and it may come back."""
         self._stopping.set()
-        self._wake()
+        self._line.break_off()
         self._thread.join()
         self._line.close()
-
-    def _wake(self) -> None:
-        self._due.set()
-        self._line.break_off()
 
     def _keep(self) -> None:
         limit = _PAUSES[0]
         while not self._stopping.is_set():
             try:
-                self._due.clear()
                 self._turn()
+            except BrokenOff:
+                continue
             except Unavailable as error:
-                if self._due.is_set():
-                    continue  # broken off by ourselves
                 self._failed(error)
                 self._stopping.wait(random.uniform(0, limit))
                 limit = min(2 * limit, _PAUSES[1])

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from model.errors import Forbidden, Unavailable
-from store.consul_http import Unanswered
+from store.consul_http import BrokenOff, Unanswered
 from store.consul_ops import Row, entry
 from store.consul_tree import LIST_SECONDS, Tree
 from store.kv import Changed, Entry, Event, Removed, Resynced
@@ -50,7 +50,6 @@ class ConsulWatch:
         self._rest_until = 0.0
         self._pause = _PAUSES[0]
         self._failing_since = 0.0
-        self._hurried = False
         self._doubtful = False
         self._overdue = 0.0
         """When the query under way should have been answered long ago; 0: none is under way."""
@@ -80,7 +79,6 @@ class ConsulWatch:
 
     def hurry(self) -> None:
         """Consul answers again, and what this watch waits for may have been lost on the way."""
-        self._hurried = True
         self._line.break_off()
 
     def _ended(self) -> bool:
@@ -107,20 +105,17 @@ class ConsulWatch:
             index, rows = self._tree.finish(self._line, self._prefix)
         except Unavailable as error:
             self._overdue, self._doubtful = 0.0, True
-            if not self._ended():
+            if not isinstance(error, BrokenOff) and not self._ended():
                 self._failed(error)
             return
         began = time.monotonic()
-        self._pause, self._failing_since, self._hurried, self._doubtful = _PAUSES[0], 0.0, False, False
+        self._pause, self._failing_since, self._doubtful = _PAUSES[0], 0.0, False
         self._take(index, rows)
         # Where answers are large, half of the time is left to others.
         self._rest_until = 2 * time.monotonic() - began
 
     def _failed(self, error: Unavailable) -> None:
         now = time.monotonic()
-        if self._hurried:
-            self._hurried = False
-            return
         self._failing_since = self._failing_since or now
         self._rest_until = now + random.uniform(0, self._pause)
         self._pause = min(2 * self._pause, _PAUSES[1])
