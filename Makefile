@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 venv := .venv/bin
 pytest := $(venv)/pytest
-SHELL_SCRIPTS = $(wildcard packaging/*.sh) .ci/run
+SHELL_SCRIPTS = $(wildcard packaging/*.sh) .ci/run tests/vm/init
 C_SOURCES = $(wildcard datapath/bpf/*.c datapath/bpf/*.h)
 BENCHES = $(patsubst bench/%.py,bench-%,$(filter-out bench/_%,$(wildcard bench/*.py)))
 
@@ -42,6 +42,12 @@ test-docker: .venv/ready ## real Docker engines, each in namespaces of its own; 
 
 test-cluster: .venv/ready ## three Docker hosts and what is between them; root
 	$(pytest) tests/cluster $(PYTEST)
+
+test-vm: .venv/ready ## the datapath on stock Debian kernels, emulated; fetches them once
+	$(pytest) tests/vm $(PYTEST)
+
+vm: .venv/ready ## one command on such a kernel: KERNEL=6.1 CMD='uname -r'
+	@$(venv)/python -m tests.vm $(KERNEL) '$(subst ','\'',$(CMD))'
 
 verify-long: .venv/ready ## a million random packets: do rules and kernel agree? root, some minutes
 	$(venv)/python -m tests.verify_long $(VERIFY)
@@ -86,4 +92,4 @@ help:
 	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@for bench in $(sort $(BENCHES)); do printf '  make %s\n' $$bench; done
 
-.PHONY: run stop demo cluster-up cluster-down test test-unit test-kernel test-docker test-cluster verify-long lint format docs bench $(BENCHES) prebuilt clean help
+.PHONY: run stop demo cluster-up cluster-down test test-unit test-kernel test-docker test-cluster test-vm vm verify-long lint format docs bench $(BENCHES) prebuilt clean help

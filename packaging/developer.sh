@@ -12,6 +12,10 @@ echo "ciliate: setting up for development"
 if [ "$(id -u)" = 0 ]; then
 	packages python3 python3-venv python3-bpfcc build-essential clang-format shellcheck \
 		iproute2 nftables iptables tcpdump busybox-static curl procps iperf3 systemd
+	# Other kernels run in machines of this kind only.
+	if [ "$(dpkg --print-architecture)" = amd64 ]; then
+		packages qemu-system-x86 kmod debian-archive-keyring
+	fi
 	headers
 	# Compose's first generation, where the release still has it: its files must come up unchanged.
 	if ! command -v docker-compose >/dev/null; then

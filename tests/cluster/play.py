@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from tests.archive import CannotFetch
 from tests.cluster.harness.bed import Bed
 from tests.cluster.harness.node import Node
 from tests.docker.harness.agent_process import REPOSITORY
-from tests.docker.harness.engines import CannotFetch, consul, fetch
+from tests.docker.harness.engines import consul, fetch
 from tests.docker.harness.lending import NEWEST
 from tests.docker.harness.reader import furnish
 

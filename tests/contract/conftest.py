@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.archive import CannotFetch
 from tests.conftest import require
 from tests.consul.server import Server, one_server
-from tests.docker.harness.engines import CannotFetch
 
 
 @pytest.fixture(scope="session")

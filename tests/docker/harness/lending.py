@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.archive import CannotFetch
 from tests.conftest import require
-from tests.docker.harness.engines import SUITES, CannotFetch, Engine, fetch
+from tests.docker.harness.engines import SUITES, Engine, fetch
 from tests.docker.harness.host import Host
 
 NEWEST = list(SUITES)[-1]
