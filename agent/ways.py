@@ -11,8 +11,10 @@ import structlog
 from agent.events import Event
 from agent.loop import Loop
 from agent.publisher import outer_addresses
+from agent.settings import Settings
 from agent.state import State
-from driver.overlay import Overlay, PeerFacts, TunnelFacts
+from driver.nft import Cluster
+from driver.overlay import Overlay, PeerFacts, TunnelFacts, cluster_of
 from driver.plan import RoutingMode
 from model.errors import CiliateError
 
@@ -39,7 +41,7 @@ class Ways:
         self._port = port
         self._address = address
         self._close = close
-        self._served: tuple[TunnelFacts, frozenset[PeerFacts]] | None = None
+        self._served: tuple[TunnelFacts, frozenset[PeerFacts], object] | None = None
         self._problem = ""
         self._due = threading.Event()
         self._stopping = False
@@ -93,13 +95,26 @@ class Ways:
         tunnel, addresses = outer
         sources = {4: tunnel} | {found.version: found for found in reversed(addresses) if found.version == 6}
         local = TunnelFacts(self._mode, tunnel, self._port, state.host.mtu, sources)
-        peers = frozenset(
-            PeerFacts(node.tunnel, frozenset(node.addresses), node.slices)
-            for node in state.nodes.values()
-            if node.tunnel is not None
-        )
+        peers = peers_of(state)
+        # Which nodes are neighbours depends on the host's routes.
+        routed = state.host.routed if self._mode is RoutingMode.NATIVE else None
         # TunnelFacts hold a mapping: they are compared, never hashed.
-        if self._served != (local, peers):
+        if self._served != (local, peers, routed):
             self._overlay.serve(local, peers)
-            self._served = local, peers
+            self._served = local, peers, routed
         self._overlay.keep()
+
+
+def peers_of(state: State) -> frozenset[PeerFacts]:
+    """PURE."""
+    return frozenset(
+        PeerFacts(node.tunnel, frozenset(node.addresses), node.slices)
+        for node in state.nodes.values()
+        if node.tunnel is not None
+    )
+
+
+def known_cluster(settings: Settings, state: State) -> Cluster:
+    """What netfilter is told before there are ways to other nodes: the tunnel's device may be open already. PURE."""
+    tunnelled = settings.routing is not RoutingMode.NATIVE
+    return cluster_of(settings.tunnel_port or settings.routing.port if tunnelled else 0, peers_of(state))

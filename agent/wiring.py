@@ -60,7 +60,7 @@ from driver.hostview import HostView
 from driver.labelling import Labeller
 from driver.links import Links
 from driver.network import Defaults, Networks
-from driver.nft import Nft
+from driver.nft import Cluster, Nft
 from driver.ports import Ports
 from driver.reconcile import Reconciler
 from driver.sysctls import Sysctls
@@ -129,7 +129,7 @@ def build(settings: Settings, loading: Loading) -> System:
 
     journal = Journal()
     realm = AgentRealm(loop, records, identities, network_numbers, journal)
-    nft = Nft(masquerade=settings.masquerade)
+    nft = Nft(masquerade=settings.masquerade, cluster=_known_cluster(settings, state))
     sysctls = Sysctls(records.sysctls, records.save_sysctl)
     host = Host(links, nft, sysctls, acceptance, lambda: view.facts)
     ports = Ports(nft, settings.publish_ip)
@@ -167,7 +167,7 @@ def build(settings: Settings, loading: Loading) -> System:
             keys,
             settings.node,
             pools,
-            lambda pool: _route_into(pool, view.facts),
+            lambda pool: _route_into(pool, view.facts, loop.state),
             divided=settings.is_shared,
         ),
         lambda pool: _conflict(pool, loop.state, view.facts),
@@ -257,6 +257,15 @@ def _cluster_store(settings: Settings, keys: Keys) -> KeyValueStore:
     return ConsulStore(settings.consul, settings.node, keys.session(settings.node), boot)
 
 
+def _known_cluster(settings: Settings, state: State) -> Cluster:
+    """Other nodes, as they were when the agent ended: the tunnel's port is never without its guard."""
+    if not settings.is_shared:
+        return Cluster()
+    from agent.ways import known_cluster  # a host alone does without
+
+    return known_cluster(settings, state)
+
+
 class _HostRelay:
     """Hands what the host view sees to the writer, once there is one."""
 
@@ -312,7 +321,7 @@ def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:
         for subnet in network.subnets:
             if overlap(pool, subnet.pool):
                 return f"{subnet.pool} of network {network.name or network.docker_id[:12]}"
-    if (route := _route_into(pool, facts)) is not None:
+    if (route := _route_into(pool, facts, state)) is not None:
         return route
     for prefix in facts.unmanaged | facts.addresses:
         if overlap(pool, prefix):
@@ -320,9 +329,11 @@ def _conflict(pool: IPNetwork, state: State, facts: HostFacts) -> str | None:
     return None
 
 
-def _route_into(pool: IPNetwork, facts: HostFacts) -> str | None:
+def _route_into(pool: IPNetwork, facts: HostFacts, state: State) -> str | None:
+    """A route to another node's slice is none, whoever has made it: where routing is native, the user's routers may."""
+    slices = {prefix for node in state.nodes.values() for prefix in node.slices}
     for prefix, device in facts.routed.items():
-        if overlap(pool, prefix):
+        if prefix not in slices and overlap(pool, prefix):
             return f"{prefix}, which this host reaches over {device}"
     return None
 

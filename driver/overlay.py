@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -36,6 +36,15 @@ class PeerFacts:
     tunnel: IPv4Address
     addresses: frozenset[IPAddress] = frozenset()
     slices: frozenset[IPNetwork] = frozenset()
+
+
+def cluster_of(port: int, peers: Collection[PeerFacts]) -> Cluster:
+    """What netfilter must know. `port`: of the tunnel, 0 where routing is native."""
+    return Cluster(
+        slices=frozenset(prefix for peer in peers for prefix in peer.slices),
+        nodes=frozenset(address for peer in peers for address in (*peer.addresses, peer.tunnel)),
+        port=port,
+    )
 
 
 class Overlay:
@@ -91,13 +100,7 @@ class Overlay:
 
     def _serve(self, local: TunnelFacts, peers: Sequence[PeerFacts]) -> None:
         tunnelled = local.mode is not RoutingMode.NATIVE
-        self._nft.set_cluster(
-            Cluster(
-                slices=frozenset(prefix for peer in peers for prefix in peer.slices),
-                nodes=frozenset(address for peer in peers for address in (*peer.addresses, peer.tunnel)),
-                port=local.port if tunnelled else 0,
-            )
-        )
+        self._nft.set_cluster(cluster_of(local.port if tunnelled else 0, peers))
         self._acceptance.set_routed(not tunnelled)
         if tunnelled:
             ifindex = self._open_tunnel(local)
