@@ -2,13 +2,17 @@
 
 An identity exists as two keys, made and removed together: its number, which holds the labels, and its labels'
 hash, which holds the number. Each node that uses it holds a reference. Taking a reference checks that the
-identity is still what was read; collection first condemns an identity without references, and removes it at
-the next look only if it was condemned all the time, so that a reference taken in between is never overtaken."""
+identity is still what was read; collection first condemns an identity without references, and removes it only when it
+has been condemned for a while, so that a reference taken in between is never overtaken, and no number soon means other
+labels: not while packets, other nodes' tables, or a node that is cut off from the store still know it. One node, which
+holds a lock by its session, collects for all."""
 
 from __future__ import annotations
 
+import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -17,13 +21,20 @@ import structlog
 from model.errors import Conflict, Exhausted, Unavailable
 from model.identity import CLUSTER_FIRST, CLUSTER_LAST
 from model.labels import Labels
-from store.keys import IDENTITY, MARK, NUMBER, IdentityRecord, Keys
+from store.keys import HOLDER, IDENTITY, MARK, NUMBER, IdentityRecord, Keys
 from store.kv import MAX_OPERATIONS, Check, Delete, Entry, KeyValueStore, Op, Set
 
 log = structlog.get_logger("store")
 
 _ATTEMPTS = 512
 """Each lost race is another writer's success, so this many in one call mean that something is wrong."""
+
+_SPREAD = 64
+"""Who has lost a race for a number tries one of so many that come next, so that many who begin at once soon part."""
+
+GRACE_SECONDS = 15 * 60
+"""An identity that nobody uses is kept for so long: longer than others keep the addresses of a node whose session has
+ended."""
 
 
 @dataclass(slots=True)
@@ -48,11 +59,15 @@ class IdentityAllocator:
         node: str,
         *,
         numbers: range = range(CLUSTER_FIRST, CLUSTER_LAST + 1),
+        grace: float = GRACE_SECONDS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._keys = keys
         self._node = node
         self._numbers = numbers
+        self._grace = grace
+        self._clock = clock
         self._lock = threading.Lock()
         """Guards the two tables below; never held while the store is asked."""
         self._by_labels: dict[Labels, _Held] = {}
@@ -134,9 +149,9 @@ class IdentityAllocator:
         return {number: record.labels for number, record, _ in self._records()}
 
     def collect(self) -> list[int]:
-        """Drops this node's references that were unused at this and the last call, condemns identities that
-        no node refers to, and removes those condemned before. Returns the numbers removed. To be called
-        every minute or so."""
+        """Drops this node's references that were unused at this and the last call. Where this node is the one that
+        collects, condemns identities that no node refers to, and removes those that have been condemned for long
+        enough; returns their numbers. To be called every minute or so."""
         with self._asking:
             self._forget_idle()
             strays = [number for number in self._references(self._node) if number not in self._by_number]
@@ -145,10 +160,11 @@ class IdentityAllocator:
                 self._store.transact(chunk, durable=False)
             # In this order: whoever takes a condemned identity into use after it was read here changes it, and who
             # did so before has a reference by the time that those are read.
+            if not self._elected():
+                return []
             records = list(self._records())
             used = set(self._references())
-            unused = [found for found in records if found[0] not in used]
-            return [number for number, record, entry in unused if self._condemn(number, record, entry)]
+            return [found[0] for found in records if self._judge(*found, used=found[0] in used)]
 
     def _load(self) -> None:
         references = set(self._references(self._node))
@@ -179,11 +195,11 @@ class IdentityAllocator:
                 held.idle = held.uses == 0
 
     def _refer(self, labels: Labels) -> int:
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             entry = self._store.get(self._keys.identity_value(labels))
             try:
                 if entry is None:
-                    return self._create(labels)
+                    return self._create(labels, spread=min(1 << attempt, _SPREAD))
                 number = NUMBER.decode(entry)
                 if self._join(number, labels):
                     return number
@@ -240,8 +256,8 @@ class IdentityAllocator:
             self._reference(number),
         ]
 
-    def _create(self, labels: Labels) -> int:
-        number = self._free_number()
+    def _create(self, labels: Labels, spread: int) -> int:
+        number = self._free_number(spread)
         # Not durable: a power cut ends every container, and with them whatever used the number.
         try:
             self._store.transact(
@@ -258,17 +274,17 @@ class IdentityAllocator:
         self._taken.add(number)
         return number
 
-    def _free_number(self) -> int:
-        """The next after the one given last, by anyone: a number comes back only when all others had their
-        turn."""
+    def _free_number(self, spread: int) -> int:
+        """One of the next `spread` after the one given last, by anyone: a number comes back only when all others had
+        their turn."""
         entry = self._store.get(self._keys.identity_last())
         last = self._numbers[-1] if entry is None else NUMBER.decode(entry)
         start = self._numbers.index(last) + 1 if last in self._numbers else 0
         if len(self._taken) >= len(self._numbers):
             self._taken = {number for number, _, _ in self._records()}
-        for number in chain(self._numbers[start:], self._numbers[:start]):
-            if number not in self._taken:
-                return number
+        turn = chain(self._numbers[start:], self._numbers[:start])
+        if free := list(islice((number for number in turn if number not in self._taken), spread)):
+            return random.choice(free)
         raise Exhausted(
             f"all {len(self._numbers)} identities are in use",
             hint="keep labels that differ from container to container out of CILIATE_LABELS",
@@ -287,15 +303,33 @@ class IdentityAllocator:
         for entry in self._store.list(prefix):
             yield int(entry.key.removeprefix(prefix)), IDENTITY.decode(entry), entry
 
-    def _condemn(self, number: int, record: IdentityRecord, entry: Entry) -> bool:
-        """True: it was condemned before, and is removed now."""
+    def _elected(self) -> bool:
+        key = self._keys.lock("identities")
+        entry = self._store.get(key)
+        if entry is not None:
+            return HOLDER.decode(entry) == self._node
         try:
-            if record.condemned:
+            self._store.transact([Set(key, HOLDER.encode(self._node), index=0, session=True)], durable=False)
+        except Conflict:
+            return False
+        return True
+
+    def _judge(self, number: int, record: IdentityRecord, entry: Entry, *, used: bool) -> bool:
+        """True: it was condemned long enough, and is removed now."""
+        now = self._clock()
+        ripe = not used and record.condemned and now - record.condemned >= self._grace
+        if bool(record.condemned) is not used and not ripe:
+            return False
+        changed = IdentityRecord(record.labels, condemned=0 if used else int(now))
+        try:
+            if ripe:
                 value = self._keys.identity_value(record.labels)
                 self._store.transact([Delete(entry.key, index=entry.index), Delete(value)], durable=False)
+                self._taken.discard(number)
             else:
-                condemned = IDENTITY.encode(IdentityRecord(record.labels, condemned=True))
-                self._store.transact([Set(entry.key, condemned, index=entry.index)], durable=False)
+                self._store.transact(
+                    [Set(entry.key, IDENTITY.encode(changed), index=entry.index)], durable=False
+                )
         except Conflict:
             return False  # taken into use in the meantime
-        return record.condemned
+        return bool(ripe)

@@ -109,11 +109,11 @@ def name(text: str, path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IdentityRecord:
-    """`condemned`: nobody used it when unused identities were last looked for. Whoever takes it into use
-    again lifts that; else it goes at the next look."""
+    """`condemned`: since when nobody has used it, in seconds since the epoch by the clock of who looked; 0: it is in
+    use, as far as is known. Whoever takes it into use again lifts that; else it goes after a while."""
 
     labels: Labels
-    condemned: bool = False
+    condemned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class IPRecord:
 
 def _dump_identity(record: IdentityRecord) -> dict[str, Any]:
     members: dict[str, Any] = {"labels": dump_labels(record.labels)}
-    return {**members, "condemned": True} if record.condemned else members
+    return {**members, "condemned": record.condemned} if record.condemned else members
 
 
 def _number(members: Mapping[str, Any], key: str) -> int:
@@ -175,7 +175,7 @@ def _load_rules(members: Mapping[str, Any]) -> RulesRecord:
 
 IDENTITY: Codec[IdentityRecord] = Codec(
     _dump_identity,
-    lambda members: IdentityRecord(load_labels(members["labels"]), members.get("condemned", False)),
+    lambda members: IdentityRecord(load_labels(members["labels"]), int(members.get("condemned", 0))),
 )
 NUMBER: Codec[int] = Codec(lambda number: {"id": number}, lambda members: _number(members, "id"))
 """Of identities/value and identities/last: the identity. Of networks: the number of the network."""

@@ -3,11 +3,13 @@ failures, and rights."""
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from model.errors import Conflict, Forbidden, Unavailable
+from model.labels import Label, Labels
 from store.consul import ConsulStore
 from store.consul_address import ConsulAddress
+from store.identities import IdentityAllocator
 from store.keys import Keys
 from store.kv import Changed, Delete, DeletePrefix, KeyValueStore, Op, Removed, Resynced, Set
 from tests.consul.relay import Relay
@@ -92,8 +96,9 @@ def test_an_agent_that_comes_back_goes_on_with_its_session(consul: Server) -> No
 
 
 def test_two_agents_of_one_name_are_told_apart(consul: Server) -> None:
-    with node(consul.http) as first, node(consul.http, boot="2") as second:
+    with node(consul.http) as first:
         first.transact([Set("a", b"")])
+    with node(consul.http) as first, node(consul.http, boot="2") as second:
         with pytest.raises(Unavailable, match="another agent is node one"):
             second.transact([Set("a", b"2")])
         assert second.get("a") is not None, "it may still read"
@@ -108,6 +113,51 @@ def test_what_belongs_to_one_node_is_not_anothers(consul: Server) -> None:
         one.transact([Set("lock/x", b"one", session=True)])
         with pytest.raises(Conflict, match="belongs to another node"):
             two.transact([Set("lock/x", b"two", session=True)])
+
+
+# identities
+
+
+def identity_labels(number: int) -> Labels:
+    return Labels([Label("container", "app", str(number))])
+
+
+def test_fifty_nodes_that_allocate_at_once_agree(consul: Server) -> None:
+    """Ten sets of labels that all want, and one of its own for each: sixty identities."""
+
+    def allocate(number: int) -> dict[Labels, int]:
+        with node(consul.http, f"n{number}") as store:
+            allocator = IdentityAllocator(store, KEYS, f"n{number}")
+            wanted = [identity_labels(each) for each in (*range(10), 1000 + number)]
+            random.Random(number).shuffle(wanted)
+            return {each: allocator.allocate(each) for each in wanted}
+
+    with ThreadPoolExecutor(50) as threads:
+        found = list(threads.map(allocate, range(50)))
+    merged: dict[Labels, int] = {}
+    for each in found:
+        for labels, number in each.items():
+            assert merged.setdefault(labels, number) == number
+    assert len(merged) == 60 == len(set(merged.values()))
+    with node(consul.http) as store:
+        allocator = IdentityAllocator(store, KEYS, "one", grace=0)
+        assert allocator.all() == {number: labels for labels, number in merged.items()}
+        assert [allocator.collect() for _ in range(3)] == [[]] * 3, "all are in use"
+        for each in sessions(consul):
+            consul.ask("PUT", f"/v1/session/destroy/{each['ID']}")
+        wait_for(lambda: store.health().session == 2, "no new session", 10)
+        allocator.collect()
+        assert sorted(allocator.collect()) == sorted(merged.values()), "nobody lives who uses them"
+
+
+def test_a_start_costs_few_writes(consul: Server) -> None:
+    with node(consul.http) as store, node(consul.http, "two") as other:
+        allocator = IdentityAllocator(store, KEYS, "one")
+        before = store.transact([])
+        number = allocator.allocate(identity_labels(1))
+        assert store.transact([]) == before + 2, "one, and the one that asks"
+        assert IdentityAllocator(other, KEYS, "two").allocate(identity_labels(1)) == number
+        assert store.transact([]) == before + 4
 
 
 # lost answers

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from model.errors import Conflict, Exhausted, Unavailable
 from model.labels import Labels
 from store.identities import IdentityAllocator
 from store.keys import HOLDER, Keys
-from store.kv import DeletePrefix, Entry, Health, KeyValueStore, Op, Set, Watch
+from store.kv import Delete, DeletePrefix, Entry, Health, KeyValueStore, Op, Set, Watch
 from store.memory import MemoryStore
 
 KEYS = Keys()
@@ -59,6 +60,11 @@ class CountingStore:
         self.inner.close()
 
 
+def made(store: KeyValueStore, node: str, **options: Any) -> IdentityAllocator:
+    """One that removes what it finds unused a second time."""
+    return IdentityAllocator(store, KEYS, node, grace=options.pop("grace", 0), **options)
+
+
 def references(store: MemoryStore, node: str | None = None) -> list[str]:
     prefix = KEYS.identity_references()
     return [entry.key.removeprefix(prefix) for entry in store.list(KEYS.identity_references(node))]
@@ -68,7 +74,7 @@ def references(store: MemoryStore, node: str | None = None) -> list[str]:
 
 
 def test_the_same_labels_are_the_same_number_on_every_node(store: MemoryStore) -> None:
-    one, two = IdentityAllocator(store, KEYS, "n1"), IdentityAllocator(store, KEYS, "n2")
+    one, two = made(store, "n1"), made(store, "n2")
     assert one.allocate(WEB) == 256
     assert one.allocate(DB) == 257
     assert two.allocate(DB) == 257
@@ -93,7 +99,7 @@ def test_the_next_replica_costs_no_store_access(store: MemoryStore) -> None:
 
 
 def test_a_new_identity_is_one_transaction(store: MemoryStore) -> None:
-    allocator = IdentityAllocator(store, KEYS, "n1")
+    allocator = made(store, "n1")
     before = store.transact([])
     allocator.allocate(WEB)
     assert store.transact([]) == before + 1
@@ -104,7 +110,7 @@ def test_fifty_allocators_at_once_agree(store: MemoryStore) -> None:
     barrier = threading.Barrier(50)
 
     def allocate(node: int) -> dict[Labels, int]:
-        allocator = IdentityAllocator(store, KEYS, f"n{node}")
+        allocator = made(store, f"n{node}")
         wanted = [labels(number) for number in range(10)] + [labels(1000 + node)]
         random.Random(node).shuffle(wanted)
         barrier.wait(20)
@@ -117,11 +123,11 @@ def test_fifty_allocators_at_once_agree(store: MemoryStore) -> None:
         for each, number in result.items():
             assert merged.setdefault(each, number) == number
     assert len(merged) == 60 == len(set(merged.values()))
-    assert IdentityAllocator(store, KEYS, "other").all() == {number: each for each, number in merged.items()}
+    assert made(store, "other").all() == {number: each for each, number in merged.items()}
 
 
 def test_fifty_threads_of_one_allocator_agree(store: MemoryStore) -> None:
-    allocator = IdentityAllocator(store, KEYS, "n1")
+    allocator = made(store, "n1")
     with ThreadPoolExecutor(50) as threads:
         numbers = list(threads.map(lambda number: allocator.allocate(labels(number % 5)), range(200)))
     assert len(set(numbers)) == 5
@@ -129,7 +135,7 @@ def test_fifty_threads_of_one_allocator_agree(store: MemoryStore) -> None:
 
 
 def test_numbers_run_out_with_a_clear_error(store: MemoryStore) -> None:
-    allocator = IdentityAllocator(store, KEYS, "n1", numbers=range(256, 260))
+    allocator = made(store, "n1", numbers=range(256, 260))
     assert [allocator.allocate(labels(number)) for number in range(4)] == [256, 257, 258, 259]
     with pytest.raises(Exhausted, match="all 4 identities are in use") as caught:
         allocator.allocate(labels(4))
@@ -138,36 +144,36 @@ def test_numbers_run_out_with_a_clear_error(store: MemoryStore) -> None:
 
 
 def test_labels_with_two_numbers_are_noticed(store: MemoryStore) -> None:
-    IdentityAllocator(store, KEYS, "n1").allocate(WEB)
+    made(store, "n1").allocate(WEB)
     entry = store.get(KEYS.identity_value(WEB))
     assert entry is not None
     store.transact([Set(KEYS.identity_value(DB), entry.value)])
     with pytest.raises(Unavailable, match="two sets of labels"):
-        IdentityAllocator(store, KEYS, "n2").allocate(DB)
+        made(store, "n2").allocate(DB)
 
 
 def test_somebody_else_s_keys_are_left_alone(store: MemoryStore) -> None:
     store.transact([Set("ciliate/other/identities/id/256", HOLDER.encode("x"))])
-    assert IdentityAllocator(store, KEYS, "n1").allocate(WEB) == 256
+    assert made(store, "n1").allocate(WEB) == 256
 
 
 # restart
 
 
 def test_a_restarted_node_finds_its_identities_without_a_write(store: MemoryStore) -> None:
-    number = IdentityAllocator(store, KEYS, "n1").allocate(WEB)
-    again = IdentityAllocator(store, KEYS, "n1")
+    number = made(store, "n1").allocate(WEB)
+    again = made(store, "n1")
     before = store.transact([])
     assert again.allocate(WEB) == number
     assert store.transact([]) == before
 
 
 def test_what_a_restarted_node_does_not_use_any_more_is_given_back(store: MemoryStore) -> None:
-    old = IdentityAllocator(store, KEYS, "n1")
+    old = made(store, "n1")
     old.allocate(WEB)
     old.allocate(DB)
 
-    again = IdentityAllocator(store, KEYS, "n1")
+    again = made(store, "n1")
     kept = again.allocate(WEB)
     removed = [again.collect() for _ in range(3)]
     assert removed == [[], [], [257]]
@@ -179,7 +185,7 @@ def test_what_a_restarted_node_does_not_use_any_more_is_given_back(store: Memory
 
 
 def test_an_identity_goes_when_no_node_has_used_it_for_a_while(store: MemoryStore) -> None:
-    one, two = IdentityAllocator(store, KEYS, "n1"), IdentityAllocator(store, KEYS, "n2")
+    one, two = made(store, "n1"), made(store, "n2")
     number = one.allocate(WEB)
     assert two.allocate(WEB) == number
 
@@ -189,14 +195,16 @@ def test_an_identity_goes_when_no_node_has_used_it_for_a_while(store: MemoryStor
     assert references(store) == [f"n2/{number}"]
 
     two.release(number)
-    assert [two.collect() for _ in range(3)] == [[], [], [number]]
+    assert [two.collect() for _ in range(3)] == [[], [], []], "it drops its reference; the other collects"
+    assert [one.collect() for _ in range(2)] == [[], [number]]
     assert two.all() == {} and references(store) == []
     assert store.get(KEYS.identity_value(WEB)) is None
 
 
 def test_a_quick_restart_of_a_container_writes_nothing(store: MemoryStore) -> None:
-    allocator = IdentityAllocator(store, KEYS, "n1")
+    allocator = made(store, "n1")
     number = allocator.allocate(WEB)
+    allocator.collect()
     before = store.transact([])
     allocator.release(number)
     allocator.collect()
@@ -208,7 +216,7 @@ def test_a_quick_restart_of_a_container_writes_nothing(store: MemoryStore) -> No
 
 def test_a_removed_number_is_not_given_out_again_at_once(store: MemoryStore) -> None:
     numbers = range(256, 260)
-    allocator = IdentityAllocator(store, KEYS, "n1", numbers=numbers)
+    allocator = made(store, "n1", numbers=numbers)
     first, second = allocator.allocate(labels(0)), allocator.allocate(labels(1))
     for number in (first, second):
         allocator.release(number)
@@ -216,12 +224,12 @@ def test_a_removed_number_is_not_given_out_again_at_once(store: MemoryStore) -> 
         allocator.collect()
     assert allocator.all() == {}
 
-    fresh = IdentityAllocator(store, KEYS, "n2", numbers=numbers)
+    fresh = made(store, "n2", numbers=numbers)
     assert [fresh.allocate(labels(number)) for number in (2, 3, 4, 5)] == [258, 259, 256, 257]
 
 
 def test_whoever_takes_a_condemned_identity_into_use_keeps_it(store: MemoryStore) -> None:
-    one, two = IdentityAllocator(store, KEYS, "n1"), IdentityAllocator(store, KEYS, "n2")
+    one, two = made(store, "n1"), made(store, "n2")
     number = one.allocate(WEB)
     one.release(number)
     one.collect()
@@ -233,6 +241,34 @@ def test_whoever_takes_a_condemned_identity_into_use_keeps_it(store: MemoryStore
     assert one.all() == {number: WEB}
 
 
+def test_a_number_is_kept_for_a_while_after_its_last_use(store: MemoryStore) -> None:
+    now = 1_000_000.0
+    one = made(store, "n1", grace=900, clock=lambda: now)
+    number = one.allocate(WEB)
+    one.release(number)
+    assert [one.collect() for _ in range(4)] == [[]] * 4
+    now += 800
+    assert one.collect() == []
+    assert one.allocate(WEB) == number, "who comes back in time finds it"
+    one.collect()
+    one.release(number)
+    now += 800
+    assert [one.collect() for _ in range(3)] == [[]] * 3, "the time begins anew"
+    now += 900
+    assert one.collect() == [number]
+
+
+def test_one_node_collects_and_another_takes_over_when_its_session_has_ended(store: MemoryStore) -> None:
+    one, two = made(store, "n1"), made(store, "n2")
+    number = two.allocate(WEB)
+    one.collect()
+    two.release(number)
+    assert [two.collect() for _ in range(5)] == [[]] * 5
+    store.transact([Delete(KEYS.lock("identities"))])
+    assert [two.collect() for _ in range(2)] == [[], [number]]
+    assert [one.collect() for _ in range(2)] == [[], []]
+
+
 def test_collection_and_allocation_at_the_same_time_never_part_a_number_from_its_labels(
     store: MemoryStore,
 ) -> None:
@@ -242,7 +278,7 @@ def test_collection_and_allocation_at_the_same_time_never_part_a_number_from_its
 
     def live(node: int) -> None:
         dice = random.Random(node)
-        allocator = IdentityAllocator(store, KEYS, f"n{node}", numbers=range(256, 512))
+        allocator = made(store, f"n{node}", numbers=range(256, 512))
         for _ in range(150):
             wanted = labels(dice.randrange(3))
             number = allocator.allocate(wanted)
@@ -304,7 +340,7 @@ def test_references_that_went_with_a_session_are_taken_again(store: MemoryStore)
 
 def test_an_identity_that_was_removed_meanwhile_is_made_again(store: MemoryStore) -> None:
     shared = SessionStore(store)
-    allocator, other = IdentityAllocator(shared, KEYS, "n1"), IdentityAllocator(store, KEYS, "n2")
+    allocator, other = IdentityAllocator(shared, KEYS, "n1"), made(store, "n2")
     allocator.allocate(WEB)
     allocator.refresh()
     shared.end_session("n1")
@@ -316,7 +352,7 @@ def test_an_identity_that_was_removed_meanwhile_is_made_again(store: MemoryStore
 
 def test_a_number_whose_labels_have_another_by_now_is_told(store: MemoryStore) -> None:
     shared = SessionStore(store)
-    allocator, other = IdentityAllocator(shared, KEYS, "n1"), IdentityAllocator(store, KEYS, "n2")
+    allocator, other = IdentityAllocator(shared, KEYS, "n1"), made(store, "n2")
     allocator.allocate(WEB)
     allocator.allocate(DB)
     allocator.refresh()
@@ -329,7 +365,7 @@ def test_a_number_whose_labels_have_another_by_now_is_told(store: MemoryStore) -
 
 
 def test_a_node_that_starts_without_the_store_goes_on_with_what_it_had(store: MemoryStore) -> None:
-    IdentityAllocator(store, KEYS, "n1").allocate(WEB)
+    made(store, "n1").allocate(WEB)
     shared = SessionStore(store)
     shared.is_away = True
     allocator = IdentityAllocator(shared, KEYS, "n1")

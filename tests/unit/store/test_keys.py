@@ -68,7 +68,7 @@ def test_the_hash_of_labels_ignores_their_order_and_nothing_else() -> None:
     ("codec", "value"),
     [
         (IDENTITY, IdentityRecord(LABELS)),
-        (IDENTITY, IdentityRecord(Labels([Label("container", "a=b", "c\nd")]), condemned=True)),
+        (IDENTITY, IdentityRecord(Labels([Label("container", "a=b", "c\nd")]), condemned=1700000000)),
         (NUMBER, 65535),
         (MARK, None),
         (NODE, NodeRecord((ip_address("192.0.2.1"), ip_address("2001:db8::1")), IPv4Address("192.0.2.1"))),
