@@ -95,7 +95,7 @@ class Node:
         self.name = name
         self.peer_store = PeerStore(self.local)
         self.records = LocalStore(self.local)
-        self.identities = IdentityAllocator(self.cluster, KEYS, name)
+        self.identities = IdentityAllocator(self.cluster, KEYS, name, grace=0)
         self.policies, self.last = PolicyStore(self.cluster, KEYS), PolicyStore(self.local, KEYS)
         watch = self.policies.watch()
         self.numbers = NetworkNumbers(self.cluster, KEYS)
