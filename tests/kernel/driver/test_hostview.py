@@ -9,8 +9,8 @@ from ipaddress import ip_network
 from driver.hostfacts import HostFacts
 from driver.hostview import HostView
 from driver.links import Links
-from driver.plan import GATEWAY_DEVICE
-from tests.kernel.driver.topology import HOST4, Container, World, run
+from driver.plan import GATEWAY_DEVICE, ROUTE_PROTOCOL
+from tests.kernel.driver.topology import HOST4, WORLD4, Container, World, run
 from tests.kernel.netns import in_own_netns
 
 
@@ -71,6 +71,17 @@ def test_all_that_ends_at_the_host_is_its_own_while_it_does() -> None:
     run("ip", "address", "del", "198.51.100.9/30", "dev", "eth0")
     run("ip", "route", "del", "local", "203.0.113.0/24", "dev", "lo")
     watch.until(lambda facts: not facts.addresses & more)
+    watch.view.close()
+
+
+@in_own_netns
+def test_routes_to_other_nodes_containers_are_no_networks_of_the_host() -> None:
+    World()
+    watch = Watch()
+    run("ip", "route", "add", "10.200.9.0/24", "via", WORLD4, "proto", str(ROUTE_PROTOCOL))
+    run("ip", "route", "add", "10.201.0.0/24", "via", WORLD4)
+    facts = watch.until(lambda facts: ip_network("10.201.0.0/24") in facts.routed)
+    assert ip_network("10.200.9.0/24") not in facts.routed
     watch.view.close()
 
 
