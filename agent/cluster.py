@@ -99,6 +99,7 @@ def join_cluster(
         settings.routing,
         settings.tunnel_port or settings.routing.port,
         settings.node_ip,
+        slices,
         close,
     )
     publisher = Publisher(loop, store, keys, settings.node, slices, settings.node_ip)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address
 
 import structlog
@@ -17,6 +17,7 @@ from driver.nft import Cluster
 from driver.overlay import Overlay, PeerFacts, TunnelFacts, cluster_of
 from driver.plan import RoutingMode
 from model.errors import CiliateError
+from model.network import IPNetwork
 
 log = structlog.get_logger("cluster")
 
@@ -24,7 +25,8 @@ _TICK_SECONDS = 1.0
 
 
 class Ways:
-    """`address`: of this node for others, if the user has said it; `port`: of the tunnel."""
+    """`address`: of this node for others, if the user has said it; `port`: of the tunnel; `slices`: those that this
+    node has."""
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class Ways:
         mode: RoutingMode,
         port: int,
         address: IPv4Address | None,
+        slices: Callable[[], Collection[IPNetwork]],
         close: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -40,6 +43,7 @@ class Ways:
         self._mode = mode
         self._port = port
         self._address = address
+        self._slices = slices
         self._close = close
         self._served: tuple[TunnelFacts, frozenset[PeerFacts], object] | None = None
         self._problem = ""
@@ -94,7 +98,9 @@ class Ways:
             return  # which the publisher tells
         tunnel, addresses = outer
         sources = {4: tunnel} | {found.version: found for found in reversed(addresses) if found.version == 6}
-        local = TunnelFacts(self._mode, tunnel, self._port, state.host.mtu, sources)
+        local = TunnelFacts(
+            self._mode, tunnel, self._port, state.host.mtu, sources, frozenset(self._slices())
+        )
         peers = peers_of(state)
         # Which nodes are neighbours depends on the host's routes.
         routed = state.host.routed if self._mode is RoutingMode.NATIVE else None

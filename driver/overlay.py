@@ -19,13 +19,15 @@ from model.network import IPAddress, IPNetwork
 @dataclass(frozen=True, slots=True)
 class TunnelFacts:
     """This node. `address`: what others' tunnels send to; `port`: of all nodes; `mtu`: of the network between them;
-    `sources`: what the host calls itself towards others' containers, by IP version."""
+    `sources`: what the host calls itself towards others' containers, by IP version; `slices`: the prefixes that it has
+    for containers."""
 
     mode: RoutingMode
     address: IPv4Address
     port: int
     mtu: int
     sources: Mapping[int, IPAddress] = field(default_factory=dict)
+    slices: frozenset[IPNetwork] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +137,13 @@ class Overlay:
             raise Unavailable(f"the programs could not be put on the tunnel's device: {error}") from error
 
     def _native_ways(self, local: TunnelFacts, peers: Sequence[PeerFacts]) -> dict[IPNetwork, Way]:
-        """Through the nodes that are neighbours. Others are left to the routes that the host has by itself."""
+        """Through the nodes that are neighbours. Others are left to the routes that the host has by itself. Its own
+        slices are routes, too, which lead nowhere: what a routing daemon may tell others, and no way out for an address
+        that no container has."""
         near = self._tunnels.neighbours(
             {address for peer in peers for address in (*peer.addresses, peer.tunnel)}
         )
-        ways = {}
+        ways = dict.fromkeys(local.slices, Way())
         for peer in peers:
             for version in (4, 6):
                 own = {address for address in (peer.tunnel, *peer.addresses) if address.version == version}

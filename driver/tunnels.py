@@ -35,7 +35,7 @@ from driver.rtnetlink import Rtnetlink
 from model.errors import Conflict, Unavailable
 from model.network import IPAddress, IPNetwork
 
-_UNICAST = 1
+_UNICAST, _UNREACHABLE = 1, 7
 _SCOPE_LINK = 253
 _NOARP = 0x80
 _ANY: Mapping[str, int] = {}
@@ -45,9 +45,10 @@ _PORT = {"vxlan": "IFLA_VXLAN_PORT", "geneve": "IFLA_GENEVE_PORT"}
 @dataclass(frozen=True, slots=True)
 class Way:
     """How the kernel reaches a slice: by this interface, through the neighbour `via` where there is one, calling
-    itself `source` where that is not left to the kernel."""
+    itself `source` where that is not left to the kernel. Without an interface: not at all, but for the single addresses
+    of it that are routed."""
 
-    ifindex: int
+    ifindex: int = 0
     via: IPAddress | None = None
     source: IPAddress | None = None
 
@@ -183,6 +184,9 @@ class Tunnels:
     def _ours(self) -> Iterator[tuple[IPNetwork, Way]]:
         for prefix, message in self._routes():
             if message["proto"] == ROUTE_PROTOCOL:
+                if message["type"] == _UNREACHABLE:
+                    yield prefix, Way()
+                    continue
                 via, source = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_PREFSRC")
                 yield (
                     prefix,
@@ -210,7 +214,9 @@ class Tunnels:
 
 
 def _route(type_: int, flags: int, prefix: IPNetwork, way: Way) -> bytes:
-    attributes: Attributes = [("RTA_DST", str(prefix.network_address)), ("RTA_OIF", way.ifindex)]
+    attributes: Attributes = [("RTA_DST", str(prefix.network_address))]
+    if way.ifindex:
+        attributes.append(("RTA_OIF", way.ifindex))
     if way.via is not None:
         attributes.append(("RTA_GATEWAY", str(way.via)))
     if way.source is not None:
@@ -220,8 +226,8 @@ def _route(type_: int, flags: int, prefix: IPNetwork, way: Way) -> bytes:
         "dst_len": prefix.prefixlen,
         "table": TABLE_MAIN,
         "proto": ROUTE_PROTOCOL,
-        "scope": _SCOPE_LINK if prefix.version == 4 and way.via is None else 0,
-        "type": _UNICAST,
+        "scope": _SCOPE_LINK if prefix.version == 4 and way.ifindex and way.via is None else 0,
+        "type": _UNICAST if way.ifindex else _UNREACHABLE,
     }
     return encode(rtmsg, type_, flags, fields, attributes)
 

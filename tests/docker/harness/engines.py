@@ -68,6 +68,15 @@ def consul() -> Path:
     return CACHE / "consul/usr/bin/consul"
 
 
+def bird() -> Path:
+    """The folder of a routing daemon. Raises CannotFetch."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _unpack("bird", codename(), ("bird2", "libssh-gcrypt-4"))
+    return CACHE / "bird"
+
+
 def _unpack(name: str, suite: str, packages: tuple[str, ...]) -> None:
     target = CACHE / name
     if (target / ".complete").exists():

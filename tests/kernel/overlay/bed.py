@@ -62,6 +62,33 @@ class Wire(Place):
         )
 
 
+class Router(Wire):
+    """Hosts have a segment each, and know the router only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for family in ("ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"):
+            self.set(family, "1")
+
+    def plug(self, place: Place, number: int) -> None:
+        mac = f"02:00:00:00:00:{number:02x}"
+        self.ip(
+            f"link add port{number} type veth peer name eth0 address {mac} netns /proc/{os.getpid()}/fd/{place.fd}",
+            f"link set port{number} up",
+            f"addr add 192.0.2.254/32 dev port{number}",
+            f"addr add 2001:db8::fe/128 dev port{number} nodad",
+            f"route add 192.0.2.{number}/32 dev port{number}",
+            f"route add 2001:db8::{number:x}/128 dev port{number}",
+        )
+        place.ip(
+            "link set eth0 up",
+            f"addr add 192.0.2.{number}/32 dev eth0",
+            f"addr add 2001:db8::{number:x}/128 dev eth0 nodad",
+            *(f"route add {router} dev eth0" for router in ("192.0.2.254", "2001:db8::fe")),
+            *(f"route add default via {router} dev eth0" for router in ("192.0.2.254", "2001:db8::fe")),
+        )
+
+
 @dataclass(frozen=True)
 class Cast:
     """A container: the last part of its addresses, and who it is."""
@@ -202,7 +229,15 @@ class Host(Place):
     def join(self, mode: RoutingMode, others: list[Host]) -> None:
         """Become a node beside the others."""
         self.container_mtu = self.mtu - mode.overhead
-        facts = TunnelFacts(mode, self.address, mode.port, self.mtu, {4: self.address, 6: self.address6})
+        sources = {4: self.address, 6: self.address6}
+        facts = TunnelFacts(
+            mode,
+            self.address,
+            mode.port,
+            self.mtu,
+            sources,
+            frozenset(subnet.pool for subnet in self.subnets),
+        )
         with self.entered():
             self.overlay.serve(facts, [other.as_peer() for other in others])
             self.datapath.devices.put(socket.if_nametoindex("eth0"), DeviceClass.UPLINK)
@@ -236,9 +271,9 @@ class Host(Place):
 class Bed:
     """`mode`: how the two hosts reach each other's containers."""
 
-    def __init__(self, mode: RoutingMode, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, mode: RoutingMode, directory: Path, stack: ExitStack, wire: type[Wire] = Wire) -> None:
         self.mode = mode
-        self.wire = Wire()
+        self.wire = wire()
         stack.callback(self.wire.close)
         self.one, self.two = (Host(number, directory / str(number), stack) for number in (1, 2))
         self.stranger = Place()

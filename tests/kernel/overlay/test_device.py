@@ -76,8 +76,10 @@ class Node:
 
     def serve(self, mode: RoutingMode, *peers: PeerFacts, port: int = 0) -> None:
         address = ip_address("192.0.2.1")
+        sources = {4: address, 6: ip_address("2001:db8::1")}
+        slices = frozenset(map(ip_network, ("10.200.1.0/24", "fd00:c111:1::/64")))
         self.overlay.serve(
-            TunnelFacts(mode, address, port or mode.port, 1500, {4: address, 6: ip_address("2001:db8::1")}),  # type: ignore[arg-type]
+            TunnelFacts(mode, address, port or mode.port, 1500, sources, slices),  # type: ignore[arg-type]
             peers,
         )
 
@@ -145,10 +147,14 @@ def test_native_needs_no_device_and_routes_through_neighbours_only(node: Node) -
     node.serve(RoutingMode.VXLAN, PEER)
     node.serve(RoutingMode.NATIVE, PEER, FAR)
     assert VXLAN not in devices()
-    assert routes() == [
-        "10.200.2.0/24 via 192.0.2.2 dev eth0 src 192.0.2.1",
-        "fd00:c111:2::/64 via 2001:db8::2 dev eth0 src 2001:db8::1 metric 1024",
-    ]
+    for _ in range(2):
+        assert routes() == [
+            "unreachable 10.200.1.0/24",
+            "10.200.2.0/24 via 192.0.2.2 dev eth0 src 192.0.2.1",
+            "unreachable fd00:c111:1::/64 dev lo metric 1024",
+            "fd00:c111:2::/64 via 2001:db8::2 dev eth0 src 2001:db8::1 metric 1024",
+        ]
+        node.serve(RoutingMode.NATIVE, PEER, FAR)
     assert node.entries[-1] == NodeEntry(Routing.NATIVE, address=ip_address("192.0.2.1"))  # type: ignore[arg-type]
     assert "8472" not in table()
 
