@@ -67,7 +67,7 @@ Current = Callable[[], System]
 
 def register(app: Flask, api: Api, system: Current) -> None:
     """Adds every path to the application."""
-    for make in (_status, _endpoints, _identities, _policy, _maps):
+    for make in (_status, _endpoints, _identities, _policy, _store, _maps):
         api.register_blueprint(make(system))
 
 
@@ -367,6 +367,44 @@ def _policy(system: Current) -> Blueprint:
             Nothing is sent, and no flow, counter or event of the node is touched. One at a time (503).
             """
             return system().verification.run(**query)
+
+    return blueprint
+
+
+def _store(system: Current) -> Blueprint:
+    blueprint = Blueprint(
+        "store", __name__, url_prefix="/v1/store", description="What is stored for all nodes"
+    )
+    asking = blueprint.arguments(
+        schema.RestoreQuerySchema, location="query", unknown=None, error_status_code=400
+    )
+
+    @blueprint.route("/backup")
+    class Backup(MethodView):
+        @blueprint.response(200, schema.BackupSchema)
+        def get(self) -> Text:
+            """All stored rules, as one document."""
+            return system().backups.backup()
+
+    @blueprint.route("/restore")
+    class Restore(MethodView):
+        @blueprint.arguments(schema.BackupSchema, error_status_code=400)
+        @asking
+        @blueprint.response(200, schema.RestoredSchema)
+        def put(self, body: Text, query: Text) -> Text:
+            """Store the sets of a backup; other sets stay. May be repeated.
+
+            Refused (409) where other rules are stored under one of the names, unless `replace` is said.
+            """
+            return system().backups.restore(body, replace=query["replace"])
+
+    @blueprint.route("/migrate")
+    class Migrate(MethodView):
+        @asking
+        @blueprint.response(200, schema.RestoredSchema)
+        def post(self, query: Text) -> Text:
+            """As `restore`, of what the embedded store of this host holds."""
+            return system().backups.migrate(replace=query["replace"])
 
     return blueprint
 

@@ -25,6 +25,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from agent.schema import ErrorSchema
 from model.errors import CiliateError, Unsupported
 from model.plugin_protocol import CONTENT_TYPE, encode, encode_error
+from store.policies import OPERATOR
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -149,10 +150,16 @@ def rest_app() -> tuple[Flask, Api]:
         MAX_CONTENT_LENGTH=LARGEST_BODY,
     )
     api = _Api(app)
+    app.before_request(_ask_as_operator)
     app.register_error_handler(CiliateError, _known)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unknown)
     return app, api
+
+
+def _ask_as_operator() -> None:
+    """The store is asked with the token of whoever asks us, where it asks for tokens."""
+    OPERATOR.set(request.headers.get("X-Consul-Token", ""))
 
 
 def _answer(status: int, error: str, path: str = "", hint: str = "") -> Response:

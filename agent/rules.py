@@ -250,6 +250,11 @@ class Rules:
         self._wait(revision, wait)
         return {"revision": revision, "deleted": len(before.named.get(name, ()))}
 
+    def fits(self, repository: Repository) -> None:
+        """Raises Exhausted if the kernel has no room for these."""
+        state = self._loop.state
+        self._room.check(state, resolve_all(state, repository, self._give_way))
+
     def enforce(self, enforcement: Enforcement) -> None:
         """How the rules in force are enforced from now on. Raises Exhausted if they do not fit then."""
         with self._applying:

@@ -412,3 +412,29 @@ class VerificationSchema(Answer):
         fields.Nested(DisagreementSchema),
         metadata={"description": "the first hundred; none is as it should be"},
     )
+
+
+class BackupSetSchema(Schema):
+    name = fields.String(required=True, metadata={"description": "`default`: the rules without a name"})
+    rules = fields.List(fields.Dict(), required=True, metadata={"description": "as they were given"})
+    origin = fields.String(load_default="", metadata={"description": "who keeps this set, or empty"})
+    audit = fields.Boolean(load_default=False, metadata={"description": AUDIT})
+
+
+class BackupSchema(Schema):
+    version = fields.Integer(
+        required=True, validate=validate.Equal(1), metadata={"description": "of this document: 1"}
+    )
+    cluster = fields.String(load_default="", metadata={"description": "where it comes from"})
+    policies = fields.List(fields.Nested(BackupSetSchema), required=True)
+
+
+class RestoreQuerySchema(Question):
+    replace = fields.Boolean(
+        load_default=False, metadata={"description": "also where other rules are stored under a name"}
+    )
+
+
+class RestoredSchema(Answer):
+    stored = fields.List(fields.String(), metadata={"description": "names of the sets that were written"})
+    unchanged = fields.Integer(metadata={"description": "sets that were there already"})

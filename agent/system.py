@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent import views
+from agent.backups import Backups
 from agent.entries import address_entry, endpoint_entry
 from agent.events import Event
 from agent.journal import Journal
@@ -55,6 +56,7 @@ class System:
     loop: Loop[State, Event]
     datapath: Datapath
     rules: Rules
+    backups: Backups
     networks: Networks
     ipam: Ipam
     containers: Containers

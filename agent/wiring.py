@@ -20,6 +20,7 @@ import structlog
 
 from agent import api as rest
 from agent.app import BySocket, plugin_app, rest_app
+from agent.backups import Backups
 from agent.courtesy import Courtesy
 from agent.events import Event, HostChanged, PeersSynced, SlotsWanted
 from agent.housekeeping import Housekeeping
@@ -207,6 +208,7 @@ def build(settings: Settings, loading: Loading) -> System:
         loop=loop,
         datapath=datapath,
         rules=rules,
+        backups=Backups(policies, keys, settings.state_dir / EMBEDDED, rules.fits),
         networks=networks,
         ipam=ipam,
         containers=containers,

@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from model.errors import CiliateError, Conflict, Exhausted, InvalidInput, NotFound, Unavailable, Unsupported
+from model.errors import (
+    CiliateError,
+    Conflict,
+    Exhausted,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 
 ERRORS: Mapping[int, type[CiliateError]] = {
-    error.status: error for error in (InvalidInput, NotFound, Conflict, Exhausted, Unsupported, Unavailable)
+    error.status: error
+    for error in (InvalidInput, Forbidden, NotFound, Conflict, Exhausted, Unsupported, Unavailable)
 }
 
 Query = Mapping[str, str | int | float | Sequence[str]]
@@ -29,12 +39,15 @@ class Places:
     run_dir: Path
     api: Path | None = None
     """Given by the user: used for reads and writes."""
+    token: str = ""
+    """For the cluster's store, where it asks for one."""
 
     def agent(self, timeout: float = 10.0) -> Service:
         """The agent's API. Who may not write reads through the group's socket."""
         if self.api is not None:
-            return Service("the agent", (self.api,), timeout)
-        return Service("the agent", (self.run_dir / "api.sock", self.run_dir / "api-ro.sock"), timeout)
+            return Service("the agent", (self.api,), timeout, self.token)
+        sockets = (self.run_dir / "api.sock", self.run_dir / "api-ro.sock")
+        return Service("the agent", sockets, timeout, self.token)
 
     def observer(self, timeout: float = 10.0) -> Service:
         return Service("ciliate-observe", (self.run_dir / "observe.sock",), timeout)
@@ -62,6 +75,7 @@ class Service:
     name: str
     sockets: tuple[Path, ...]
     timeout: float
+    token: str = ""
 
     def get(self, path: str, query: Query | None = None) -> Any:
         return self._json("GET", path, query, None, self.timeout)
@@ -106,6 +120,8 @@ class Service:
         target = quote(f"/v1/{path}", safe="/:") + (f"?{urlencode(query, doseq=True)}" if query else "")
         text = None if body is None else json.dumps(body)
         headers = {} if text is None else {"Content-Type": "application/json"}
+        if self.token and method != "GET":
+            headers["X-Consul-Token"] = self.token
         sockets = self.sockets if method == "GET" else self.sockets[:1]
         for last, socket_path in zip((*[False] * (len(sockets) - 1), True), sockets, strict=True):
             connection = _UnixConnection(socket_path, timeout)

@@ -29,6 +29,7 @@ COMMANDS = {
     "bpf": "cli.bpf",
     "map": "cli.map",
     "metrics": "cli.metrics",
+    "store": "cli.store",
     "config": "cli.config",
     "version": "cli.version",
     "cleanup": "cli.cleanup",
@@ -77,12 +78,19 @@ class LazyGroup(click.Group):
     type=click.Path(path_type=Path),
     help="The API's socket itself, in place of api.sock (or, for reads, api-ro.sock) in the run directory.",
 )
+@click.option(
+    "--token",
+    envvar="CONSUL_HTTP_TOKEN",
+    default="",
+    show_envvar=True,
+    help="Token for Consul, with which rules are written; the node's own without it.",
+)
 @click.pass_context
-def root(context: click.Context, run_dir: Path, api: Path | None) -> None:
+def root(context: click.Context, run_dir: Path, api: Path | None, token: str) -> None:
     """Container networking by identity, not by address."""
     from cli.client import Places
 
-    context.obj = Places(run_dir, api)
+    context.obj = Places(run_dir, api, token)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

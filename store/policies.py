@@ -4,12 +4,16 @@ not known here."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from model.errors import InvalidInput
 from store.keys import RULES, Keys, RulesRecord
 from store.kv import MAX_VALUE, Changed, Delete, Entry, KeyValueStore, Removed, Resynced, Set, Watch
+
+OPERATOR: ContextVar[str] = ContextVar("operator", default="")
+"""The token of whoever asks for what this thread does now, for stores that ask for tokens; empty: the node's own."""
 
 UNNAMED = "default"
 """The set that holds the rules which were given without a name."""
@@ -75,13 +79,15 @@ class PolicyStore:
                 f"{len(rules)} rules take {len(value)} bytes, where {MAX_VALUE} are the limit of one set",
                 hint="divide them among several named sets",
             )
-        written = self._store.transact([Set(self._keys.policy(name), value, index=index)])
+        written = self._store.transact(
+            [Set(self._keys.policy(name), value, index=index)], token=OPERATOR.get()
+        )
         self._read[name] = RuleSet(name, record.rules, written, origin, audit)
         return written
 
     def delete(self, name: str, *, index: int | None = None) -> int:
         """`index` None: a set that does not exist is no error; as nothing changed, `watch` tells nothing."""
-        return self._store.transact([Delete(self._keys.policy(name), index=index)])
+        return self._store.transact([Delete(self._keys.policy(name), index=index)], token=OPERATOR.get())
 
     def watch(self, since: int = 0) -> PolicyWatch:
         return PolicyWatch(self._store.watch(self._keys.policies(), since), self._keys, self._rule_set)

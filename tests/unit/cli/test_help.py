@@ -58,6 +58,10 @@ ciliate map get
 ciliate map list
 ciliate metrics
 ciliate metrics list
+ciliate store
+ciliate store backup
+ciliate store migrate
+ciliate store restore
 ciliate config
 ciliate version
 ciliate cleanup
