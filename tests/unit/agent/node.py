@@ -59,7 +59,7 @@ class KeptStore:
     def list(self, prefix: str) -> list[Entry]:
         return self.inner.list(prefix)
 
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         return self.inner.transact(ops, durable=durable)
 
     def watch(self, prefix: str, since: int = 0) -> Watch:

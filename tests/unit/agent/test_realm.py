@@ -46,7 +46,7 @@ class FullDisk(KeptStore):
 
     full = False
 
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         if self.full:
             raise Unavailable("the disk is full")
         return super().transact(ops, durable=durable)

@@ -49,7 +49,7 @@ class MortalStore(KeptStore):
         super().__init__(store)
         self.fuse = fuse
 
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         self.fuse.burn()
         return super().transact(ops, durable=durable)
 
@@ -281,7 +281,7 @@ def test_an_endpoint_without_a_network_is_forgotten(settled: Node) -> None:
 
 
 class NoNumbers(KeptStore):
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         raise Exhausted("all identities are in use")
 
 

@@ -250,7 +250,7 @@ class Failing:
     def list(self, prefix: str) -> list[Entry]:
         return self.inner.list(prefix)
 
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         if self.broken:
             raise Unavailable("the disk is full", hint="free some space")
         return self.inner.transact(ops, durable=durable)

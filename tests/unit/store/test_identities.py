@@ -46,7 +46,7 @@ class CountingStore:
         self.calls += 1
         return self.inner.list(prefix)
 
-    def transact(self, ops: Sequence[Op], *, durable: bool = True) -> int:
+    def transact(self, ops: Sequence[Op], *, durable: bool = True, token: str = "") -> int:
         self.calls += 1
         return self.inner.transact(ops, durable=durable)
 
