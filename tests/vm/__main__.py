@@ -6,6 +6,7 @@ Statuses of its own: 2 for wrong arguments, 125 if there was no machine, or it b
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=3600, metavar="SECONDS")
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what is made here goes
     with tempfile.TemporaryDirectory() as own:
         folder = options.folder or Path(own)
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from tests.kernel.harness import CACHE
 from tests.vm.boot import EMULATOR
 from tests.vm.fetch import Unpacked, fetch
 from tests.vm.kernels import KERNELS
-from tests.vm.matrix import Outcome, prove
+from tests.vm.matrix import SELECTION, SLOW, Outcome, prove
 
 MACHINES = 2
 """At once: each keeps one processor busy."""
@@ -33,6 +33,10 @@ def kernels() -> dict[str, Unpacked]:
         raise
 
 
+def _selection(name: str) -> tuple[str, ...]:
+    return SELECTION + SLOW if name == next(iter(KERNELS)) else SELECTION
+
+
 @pytest.fixture(scope="session")
 def outcome(
     kernels: dict[str, Unpacked], tmp_path_factory: pytest.TempPathFactory
@@ -43,8 +47,8 @@ def outcome(
     subprocess.run(loader, check=True, stdout=subprocess.DEVNULL)
     with ThreadPoolExecutor(MACHINES) as machines:
         running = {
-            name: machines.submit(prove, kernel, tmp_path_factory.mktemp(name))
-            for name, kernel in KERNELS.items()
+            name: machines.submit(prove, kernel, tmp_path_factory.mktemp(name), _selection(name))
+            for name, kernel in kernels.items()
         }
         yield lambda name: running[name].result()
         machines.shutdown(cancel_futures=True)
