@@ -74,8 +74,8 @@ class Overlay:
         """The device that traffic passes."""
 
     def serve(self, local: TunnelFacts, peers: Iterable[PeerFacts]) -> None:
-        """Fit the host to exactly these nodes. Repeatable; cheap where nothing has changed. Raises Unavailable or
-        Conflict."""
+        """Fit the host to exactly these nodes. Repeatable; cheap where nothing has changed. Raises Unavailable,
+        Conflict, or Unsupported."""
         with self._lock:
             self._served = local, tuple(peers)
             self._serve(*self._served)

@@ -32,7 +32,7 @@ from driver.links import (
 )
 from driver.plan import DEVICE_GROUP, GATEWAY_MAC, ROUTE_PROTOCOL, TUNNEL_DEVICES
 from driver.rtnetlink import Rtnetlink
-from model.errors import Conflict, Unavailable
+from model.errors import Conflict, Unavailable, Unsupported
 from model.network import IPAddress, IPNetwork
 
 _UNICAST, _UNREACHABLE = 1, 7
@@ -67,7 +67,7 @@ class Tunnels:
 
     def make(self, kind: str, port: int) -> int:
         """The device of this kind, as new ones are, down; or the one that is there, if it has this port. Its ifindex.
-        Raises Unavailable."""
+        Raises Conflict, Unavailable, or Unsupported."""
         name = TUNNEL_DEVICES[kind]
         present = self._present().get(name)
         if present == (kind, port):
@@ -94,6 +94,11 @@ class Tunnels:
         except OSError as error:
             if error.errno == errno.EEXIST:
                 raise _taken(kind, port) from error
+            if error.errno == errno.EOPNOTSUPP:
+                raise Unsupported(
+                    f"this kernel has no {kind} devices",
+                    hint=f"modprobe {kind}, or set another CILIATE_ROUTING on all nodes",
+                ) from error
             raise Unavailable(f"{name} could not be made: {error.strerror or error}") from error
         return socket.if_nametoindex(name)
 

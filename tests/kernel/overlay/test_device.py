@@ -20,10 +20,11 @@ from driver.overlay import Overlay, PeerFacts, TunnelFacts
 from driver.plan import DEVICE_GROUP, GATEWAY_MAC, ROUTE_PROTOCOL, RoutingMode
 from driver.sysctls import Sysctls
 from driver.tunnels import Tunnels
-from model.errors import Conflict
+from model.errors import Conflict, Unsupported
 from tests.conftest import require
 from tests.kernel import netns
 from tests.kernel.driver.topology import run
+from tests.kernel.overlay.conftest import MODES
 
 VXLAN = "ciliate_vxlan"
 PEER = PeerFacts(
@@ -122,6 +123,18 @@ def test_a_device_for_all_nodes(node: Node) -> None:
     assert node.entries == [
         NodeEntry(Routing.TUNNEL, int(str(device["ifindex"])), 1450, ip_address("192.0.2.1"), 8472)  # type: ignore[arg-type]
     ]
+
+
+def test_geneve_where_the_kernel_has_it(node: Node) -> None:
+    if RoutingMode.GENEVE not in MODES:
+        with pytest.raises(Unsupported, match="no geneve devices"):
+            node.serve(RoutingMode.GENEVE, PEER)
+        return
+    node.serve(RoutingMode.VXLAN, PEER)
+    node.serve(RoutingMode.GENEVE, PEER)
+    data = devices()["ciliate_geneve"]["linkinfo"]["info_data"]  # type: ignore[index]
+    assert data["external"] and data["port"] == 6081 and VXLAN not in devices()
+    assert routes()[0] == "10.200.2.0/24 dev ciliate_geneve scope link src 192.0.2.1"
 
 
 def test_once_more_changes_nothing_and_who_left_is_forgotten(node: Node) -> None:
