@@ -7,19 +7,16 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
-from agent.peers import GRACE_SECONDS, Peers
-from agent.publisher import Publisher
+from agent.peers import GRACE_SECONDS
 from datapath.tables import IpcacheEntry
-from driver.hostfacts import HostFacts
 from model.errors import Unavailable
 from model.identity import Reserved
-from model.network import ELSEWHERE, IPNetwork
+from model.network import ELSEWHERE
 from store.keys import HOLDER, IP, NODE, IPRecord
 from store.kv import Delete, DeletePrefix, Entry, Health, Op, Set, Watch
 from store.memory import MemoryStore
-from tests.unit.agent.node import KEYS, KeptStore, Node, allow, until
-
-NUMBERS = {"one": 0, "two": 1, "three": 2}
+from tests.unit.agent.member import Member
+from tests.unit.agent.node import KEYS, KeptStore, allow, until
 
 
 class SharedStore(KeptStore):
@@ -72,53 +69,6 @@ class _Watch:
 
     def close(self) -> None:
         self._watch.close()
-
-
-class Member(Node):
-    """A node of a cluster. Its slice of the pool has its number: node two is 192.0.2.1 and has 10.1.0.0/24."""
-
-    def __init__(self, cluster: SharedStore, *more: object, name: str = "one", **others: object) -> None:
-        self.number = NUMBERS[name]
-        super().__init__(cluster, *more, name=name, **others)  # type: ignore[arg-type]
-        self.store = cluster
-        self.now = 0.0
-        self.publisher = Publisher(self.loop, cluster, KEYS, name, self.slices)
-        self.peers = Peers(self.loop, cluster, KEYS, name, self.peer_store, clock=lambda: self.now)
-
-    def facts(self) -> HostFacts:
-        return HostFacts(outer=(ip_address(f"192.0.2.{self.number}"),))
-
-    def slices(self) -> list[IPNetwork]:
-        return [ip_network(f"10.{self.number}.0.0/24")]
-
-    def start(self) -> Member:
-        for slice in self.slices():
-            self.cluster.inner.transact([Set(KEYS.slice(slice), HOLDER.encode(self.name))])  # type: ignore[attr-defined]
-        super().start()
-        return self
-
-    def go(self) -> None:
-        """Tells and hears what there is."""
-        self.publisher.publish()
-        self.hear()
-
-    def hear(self) -> None:
-        for _ in range(4):
-            self.peers.follow(0)
-
-    def entry(self, address: str) -> IpcacheEntry | None:
-        return self.datapath.ipcache.get(ip_network(address))
-
-    def knows(self, other: Member, number: int) -> bool:
-        """The container of this number on the other node, by its address, labels and node."""
-        endpoint = other.realm.endpoints()[f"e{number}"]
-        entry = self.entry(f"10.{other.number}.0.{number + 5}")
-        return (
-            entry is not None
-            and entry.identity == endpoint.identity
-            and entry.tunnel == IPv4Address(f"192.0.2.{other.number}")
-            and self.state.known_identities().get(endpoint.identity) == endpoint.labels
-        )
 
 
 @pytest.fixture
