@@ -10,7 +10,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 
 import structlog
 from immutables import Map
@@ -71,6 +72,8 @@ class Peers:
         self._stale: set[str] = set()
         """Whose addresses may be other than the state says."""
         self._is_whole_due = False
+        self._fresh_labels: dict[int, Labels] = {}
+        """Of all identities, as just read; empty when that is past."""
         self._slices: dict[IPNetwork, str] = {}
         self._slices_due = 0.0
         self._kept = dict(loop.state.nodes)
@@ -161,10 +164,14 @@ class Peers:
 
     def _begin_anew(self) -> None:
         """After the watch was lost nothing is sure: not who is there, nor what numbers mean, nor who holds what."""
-        remote = self._loop.state.remote
-        labels = self._all_labels(remote) if remote else {}
-        known = self._loop.state.known_identities()
-        renamed = {number: found for number, found in labels.items() if known.get(number) != found}
+        self._fresh_labels = self._all_labels() if self._records else {}
+        state = self._loop.state
+        known = state.known_identities()
+        renamed = {
+            number: found
+            for number, found in self._fresh_labels.items()
+            if number in state.remote and known[number] != found
+        }
         if renamed:
             self._submit(PeersChanged({}, renamed))
         self._read_slices()
@@ -182,6 +189,7 @@ class Peers:
                     self._stale.discard(name)
             except Exception as error:
                 failure = failure or error
+        self._fresh_labels = {}
         if failure is not None:
             raise failure
 
@@ -235,11 +243,8 @@ class Peers:
             if entry.value not in decoded:
                 decoded[entry.value] = _container(name, entry)
             record = decoded[entry.value]
-            try:
-                prefix = ip_network(entry.key[start:])
-            except ValueError:
-                record = None
-            if record is None or prefix.prefixlen != prefix.max_prefixlen:
+            prefix = _whole_address(entry.key[start:])
+            if record is None or prefix is None:
                 continue
             if any(prefix.version == slice.version and prefix.network_address in slice for slice in slices):
                 found[prefix] = record
@@ -280,24 +285,24 @@ class Peers:
                 self._change(name, record or kept, _within(node.ips, held), {})
 
     def _labels(self, numbers: Collection[int]) -> dict[int, Labels]:
+        """Of those that are not known yet."""
         known = self._loop.state.known_identities()
-        unknown = [number for number in numbers if number not in known]
-        if len(unknown) > _SINGLY:
-            return self._all_labels(unknown)
-        entries = [self._store.get(self._keys.identity(number)) for number in unknown]
-        return {
-            number: IDENTITY.decode(entry).labels
-            for number, entry in zip(unknown, entries, strict=True)
-            if entry is not None
-        }
+        found = {number: self._fresh_labels.get(number) for number in numbers if number not in known}
+        missing = [number for number, labels in found.items() if labels is None]
+        if len(missing) > _SINGLY:
+            self._fresh_labels = self._all_labels()
+            found.update({number: self._fresh_labels.get(number) for number in missing})
+        else:
+            for number in missing:
+                entry = self._store.get(self._keys.identity(number))
+                found[number] = None if entry is None else IDENTITY.decode(entry).labels
+        return {number: labels for number, labels in found.items() if labels is not None}
 
-    def _all_labels(self, numbers: Collection[int]) -> dict[int, Labels]:
+    def _all_labels(self) -> dict[int, Labels]:
         prefix = self._keys.identities()
-        wanted = {str(number): number for number in numbers}
         return {
-            wanted[text]: IDENTITY.decode(entry).labels
+            int(entry.key.removeprefix(prefix)): IDENTITY.decode(entry).labels
             for entry in self._store.list(prefix)
-            if (text := entry.key.removeprefix(prefix)) in wanted
         }
 
     def _keep(self, now: float) -> None:
@@ -358,6 +363,19 @@ def remembered_peers(last: PeerStore, node: str) -> PeersSynced | None:
 
 def _kept(node: RemoteNode) -> PeerRecord:
     return PeerRecord(node.addresses, node.tunnel, tuple(node.slices), node.ips)
+
+
+def _whole_address(text: str) -> IPNetwork | None:
+    """None if it is none. There are many, and the standard library's own reading takes four times as long."""
+    address, _, length = text.partition("/")
+    try:
+        if length == "32":
+            return IPv4Network((inet_pton(AF_INET, address), 32))
+        if length == "128":
+            return IPv6Network((inet_pton(AF_INET6, address), 128))
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def _container(name: str, entry: Entry) -> IPRecord | None:

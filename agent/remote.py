@@ -7,7 +7,7 @@ address is only taken back from the node that gave it."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from immutables import Map
@@ -49,8 +49,11 @@ def change_peers(state: State, event: PeersChanged) -> Step:
     labels = event.labels
     state, operations = _renamed(state, labels)
     before = state
-    state, given = _recount(state, event)
-    came = {number: labels[number] for number in state.remote if number not in before.selections.identities}
+    state, given, touched = _recount(state, event)
+    identities = state.selections.identities
+    came = {
+        number: labels[number] for number in touched if number in state.remote and number not in identities
+    }
     operations += introduce(state, came)
     state = replace(state, selections=state.selections.with_identities(came)) if came else state
     state, placed = _place(before, state, given)
@@ -59,9 +62,9 @@ def change_peers(state: State, event: PeersChanged) -> Step:
         placed = placed.then(more)
     operations += address_operations(placed)
     gone = {
-        number: state.selections.identities[number]
-        for number in before.remote
-        if number not in state.remote and number not in state.subjects
+        number: identities[number]
+        for number in touched
+        if number in before.remote and number not in state.remote and number not in state.subjects
     }
     if gone:
         operations += dismiss(state, gone)
@@ -104,8 +107,8 @@ Given = dict[str, tuple[Mapping[IPNetwork, IPRecord], list[IPNetwork]]]
 """By node: the addresses that it has given, and those that it has taken back."""
 
 
-def _recount(state: State, event: PeersChanged) -> tuple[State, Given]:
-    """The nodes as they are now, and how many addresses each identity has."""
+def _recount(state: State, event: PeersChanged) -> tuple[State, Given, Collection[int]]:
+    """The nodes as they are now, and how many addresses each identity has. Also the identities that this is about."""
     nodes = state.nodes.mutate()
     counts: Counter[int] = Counter()
     given: Given = {}
@@ -136,7 +139,7 @@ def _recount(state: State, event: PeersChanged) -> tuple[State, Given]:
         if change.tunnel is None:
             puts, removes = {}, [*removes, *new.ips]
         given[name] = puts, removes
-    return replace(state, nodes=nodes.finish(), remote=_counted(state.remote, counts)), given
+    return replace(state, nodes=nodes.finish(), remote=_counted(state.remote, counts)), given, counts
 
 
 def _is_believed(state: State, number: int, labels: Mapping[int, Labels]) -> bool:
