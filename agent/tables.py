@@ -71,6 +71,16 @@ def _devices(system: System) -> list[Text]:
     ]
 
 
+def _names(system: System) -> list[Text]:
+    return [
+        {
+            "key": {"network": key.network, "name": key.name},
+            "value": {"addresses": [str(address) for address in addresses]},
+        }
+        for key, addresses in sorted(system.datapath.names.items(), key=lambda item: item[0].name)
+    ]
+
+
 def _policies(system: System) -> list[Text]:
     shown = {slot: policy for slots, policy in system.datapath.shown_policies() for slot in slots}
     subjects = sorted(system.state.subjects.items())
@@ -116,4 +126,5 @@ TABLES: dict[str, Callable[[System], list[Text]]] = {
     "ct6": partial(_conntrack, versions=(6,)),
     "metrics": _metrics,
     "devices": _devices,
+    "names": _names,
 }

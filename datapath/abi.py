@@ -193,6 +193,22 @@ class FragmentPorts(ctypes.Structure):
     _fields_ = [("source", be16), ("destination", be16)]
 
 
+NAME_SIZE, NAME_ADDRESSES = 64, 4
+
+
+class NameKey(ctypes.Structure):
+    _fields_ = [("network", u32), ("name", u8 * NAME_SIZE)]
+
+
+class NameEntry(ctypes.Structure):
+    _fields_ = [
+        ("ipv4_count", u32),
+        ("ipv6_count", u32),
+        ("ipv4", (u8 * 4) * NAME_ADDRESSES),
+        ("ipv6", (u8 * 16) * NAME_ADDRESSES),
+    ]
+
+
 class Metric(ctypes.Structure):
     _fields_ = [("packets", u64), ("bytes", u64)]
 

@@ -35,8 +35,9 @@ from datapath.kernel_ipcache import KernelIpcache
 from datapath.kernel_map import KernelMap, KernelTable
 from datapath.kernel_policies import KernelPolicies
 from datapath.maps import INNER, MAPS, POLICY_MAP
+from datapath.names import NAMES
 from datapath.pins import open_map
-from datapath.tables import ConntrackRecord, EndpointEntry, MapInfo, NodeEntry
+from datapath.tables import ConntrackRecord, EndpointEntry, MapInfo, NameKey, NodeEntry
 from model.flow import Direction, DropReason
 from model.network import IPAddress
 from policy.mapstate import PolicyEntry, PolicyKey
@@ -64,6 +65,7 @@ class KernelDatapath:
             raise
         self.endpoints: KernelTable[int, EndpointEntry] = KernelTable(self._maps["endpoints"], ENDPOINTS)
         self.devices: KernelTable[int, int] = KernelTable(self._maps["devices"], NUMBERS)
+        self.names: KernelTable[NameKey, tuple[IPAddress, ...]] = KernelTable(self._maps["names"], NAMES)
         self.ipcache = KernelIpcache(self._maps)
         self._policies = KernelPolicies(self._maps["policies"], INNER.with_size(inner_entries))
         self._epoch_lock = Lock()

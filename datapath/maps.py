@@ -61,6 +61,7 @@ MAPS = {
         _spec("ct6", _LRU, abi.Ct6Key, abi.CtEntry, 65536),
         _spec("fragments4", _LRU, abi.Fragment4Key, abi.FragmentPorts, 8192),
         _spec("fragments6", _LRU, abi.Fragment6Key, abi.FragmentPorts, 8192),
+        _spec("names", _HASH, abi.NameKey, abi.NameEntry, 65536, sparse=True),
         _spec("metrics", MapType.PERCPU_ARRAY, 4, abi.Metric, METRIC_SLOTS),
         _spec("scratch", MapType.PERCPU_ARRAY, 4, abi.Scratch, 8),
         _spec("epoch", _ARRAY, 4, 8, 1),

@@ -10,7 +10,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from datapath.maps import POLICY_MAP, empty, full, sized
-from datapath.tables import ConntrackRecord, EndpointEntry, IpcacheEntry, MapInfo, NodeEntry, table_name
+from datapath.tables import (
+    ConntrackRecord,
+    EndpointEntry,
+    IpcacheEntry,
+    MapInfo,
+    NameKey,
+    NodeEntry,
+    table_name,
+)
 from model.flow import Direction, DropReason
 from model.network import IPAddress, IPNetwork
 from policy.mapstate import PolicyEntry, PolicyKey
@@ -93,6 +101,7 @@ class MemoryDatapath:
         self._specs = sized(sizes or {})
         self.endpoints: MemoryTable[int, EndpointEntry] = self._make("endpoints")
         self.devices: MemoryTable[int, int] = self._make("devices")
+        self.names: MemoryTable[NameKey, tuple[IPAddress, ...]] = self._make("names")
         self._ipcache: dict[str, MemoryTable[IPNetwork, IpcacheEntry]] = {
             name: self._make(name) for name in ("hosts4", "hosts6", "prefixes4", "prefixes6")
         }
@@ -213,6 +222,7 @@ class MemoryDatapath:
         counts = {
             "endpoints": len(self.endpoints),
             "devices": len(self.devices),
+            "names": len(self.names),
             "policies": len(self._policies),
             "ct4": sum(flow.source.version == 4 for flow in self._flows),
             "ct6": sum(flow.source.version == 6 for flow in self._flows),

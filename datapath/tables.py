@@ -26,6 +26,7 @@ __all__ = [
     "IpcacheEntry",
     "IpcacheTable",
     "MapInfo",
+    "NameKey",
     "NodeEntry",
     "Routing",
     "Table",
@@ -76,6 +77,14 @@ class NodeEntry:
     mtu: int = 0
     address: IPv4Address | None = None
     port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NameKey:
+    """`name` in lower case, with dots between its labels; of a container of the network with this number."""
+
+    network: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +175,11 @@ class Datapath(Protocol):
         """As last set; a node alone if never."""
 
     def set_node(self, entry: NodeEntry) -> None: ...
+
+    @property
+    def names(self) -> Table[NameKey, tuple[IPAddress, ...]]:
+        """Of containers on other nodes: where they are. The programs answer with one of at most four of each
+        family."""
 
     def policy(self, slot: int) -> dict[PolicyKey, PolicyEntry] | None:
         """None: nothing is in the slot. {}: a map that denies everything."""

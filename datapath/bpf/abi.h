@@ -247,13 +247,31 @@ struct fragment_ports {
 	__be16 destination;
 };
 
+/* `names`: who is called what on the other nodes of a network. The name as DNS writes it, in lower case:
+ * labels with their lengths, and the empty one at the end. */
+#define NAME_SIZE 64
+#define NAME_ADDRESSES 4
+
+struct name_key {
+	__u32 network;
+	__u8 name[NAME_SIZE];
+};
+
+struct name_entry {
+	__u32 ipv4_count;
+	__u32 ipv6_count;
+	__u8 ipv4[NAME_ADDRESSES][4];
+	__u8 ipv6[NAME_ADDRESSES][16];
+};
+
 /* `metrics`: per-CPU array, index reason * 2 + direction. Reason 0 counts what was forwarded. */
 struct metric {
 	__u64 packets;
 	__u64 bytes;
 };
 
-/* `scratch`: per-CPU array, one for each program; the packet at hand. */
+/* `scratch`: per-CPU array, one for each program, the packet at hand; and one for an answer that is being
+ * written. */
 struct scratch {
 	__u64 words[48];
 };
@@ -292,6 +310,8 @@ _Static_assert(sizeof(struct ct6_key) == 40, "ct6_key");
 _Static_assert(sizeof(struct ct_entry) == 64, "ct_entry");
 _Static_assert(sizeof(struct fragment4_key) == 12, "fragment4_key");
 _Static_assert(sizeof(struct fragment6_key) == 40, "fragment6_key");
+_Static_assert(sizeof(struct name_key) == 68, "name_key");
+_Static_assert(sizeof(struct name_entry) == 88, "name_entry");
 _Static_assert(sizeof(struct event) == 80, "event");
 _Static_assert(sizeof(struct scratch) == 384, "scratch");
 

@@ -6,6 +6,7 @@
 #include "drop.h"
 #include "encap.h"
 #include "icmp.h"
+#include "names.h"
 #include "neighbour.h"
 #include "origin.h"
 #include "passage.h"
@@ -62,6 +63,8 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *packet,
 		return result;
 	result = read_transport(skb, packet);
 	if (result)
+		return result;
+	if (may_ask_names(packet, own) && answer_name(skb, packet, own, &result))
 		return result;
 	result = judge_leaving(skb, packet, own);
 	if (result)

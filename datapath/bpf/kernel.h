@@ -26,9 +26,14 @@ static long (*kernel_get_tunnel_key)(struct __sk_buff *skb, void *key, __u32 siz
 				     __u64 flags) = (void *)20;
 static long (*kernel_set_tunnel_key)(struct __sk_buff *skb, const void *key, __u32 size,
 				     __u64 flags) = (void *)21;
+static __u32 (*kernel_random)(void) = (void *)7;
+static long (*kernel_store_bytes)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 size,
+				  __u64 flags) = (void *)9;
 static long (*kernel_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
+static long (*kernel_load_bytes)(const void *skb, __u32 offset, void *to, __u32 size) = (void *)26;
 static __s64 (*kernel_checksum)(const void *from, __u32 from_size, const void *to, __u32 to_size,
 				__u32 seed) = (void *)28;
+static long (*kernel_change_tail)(struct __sk_buff *skb, __u32 length, __u64 flags) = (void *)38;
 static long (*kernel_pull)(struct __sk_buff *skb, __u32 length) = (void *)39;
 static void *(*kernel_ring_reserve)(void *ring, __u64 size, __u64 flags) = (void *)131;
 static void (*kernel_ring_submit)(void *record, __u64 flags) = (void *)132;

@@ -25,6 +25,7 @@ from datapath.tables import (
     EndpointEntry,
     EndpointFlag,
     IpcacheEntry,
+    NameKey,
     NodeEntry,
     Routing,
 )
@@ -45,6 +46,7 @@ SIZES = {
     "fragments4": 64,
     "fragments6": 64,
     "devices": 4,
+    "names": 4,
     "events": 4096,
 }
 
@@ -212,6 +214,15 @@ class TestTables:
     def test_devices_have_a_class(self, bench: Bench) -> None:
         bench.datapath.devices.put(2, DeviceClass.UPLINK)
         assert bench.datapath.devices.get(2) == DeviceClass.UPLINK
+
+    def test_names_have_up_to_four_addresses_of_each_family(self, bench: Bench) -> None:
+        names = bench.datapath.names
+        web, db = NameKey(2, "web"), NameKey(3, "db_1.shop-x")
+        addresses = (ip_address("10.0.0.1"), ip_address("10.0.0.2"), ip_address("fd00::1"))
+        names.put_many({web: addresses, db: (ip_address("fd00::2"),)})
+        assert dict(names.items()) == {web: addresses, db: (ip_address("fd00::2"),)}
+        assert names.get(web) == addresses and names.get(NameKey(3, "web")) is None
+        assert names.delete(web) and dict(names.items()).keys() == {db}
 
 
 class TestIpcache:

@@ -68,11 +68,11 @@ def run_c(tmp_path: Path, body: str) -> list[list[str]]:
 def c_fields(struct: str) -> list[str]:
     body = re.search(rf"^struct {struct} \{{(.*?)^\}};", TEXT, re.MULTILINE | re.DOTALL)
     assert body
-    return re.findall(r"(\w+)(?:\[\d+\])?;", re.sub(r"/\*.*?\*/", "", body[1], flags=re.DOTALL))
+    return re.findall(r"(\w+)(?:\[\w+\])*;", re.sub(r"/\*.*?\*/", "", body[1], flags=re.DOTALL))
 
 
 def c_type(struct: str, field: str) -> str:
-    found = re.search(rf"^struct {struct} \{{.*?(__\w+) {field}(?:\[\d+\])?;", TEXT, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^struct {struct} \{{.*?(__\w+) {field}(?:\[\w+\])*;", TEXT, re.MULTILINE | re.DOTALL)
     assert found
     return found[1]
 
