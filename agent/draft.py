@@ -19,9 +19,9 @@ from policy.separation import separation
 NAMED = 10
 """Identities that are named of many."""
 
-_ABSENT = {Reserved.WORLD, Reserved.HEALTH, Reserved.REMOTE_NODE, Reserved.INIT}
+_ABSENT = {Reserved.WORLD, Reserved.HEALTH, Reserved.INIT}
 """No packet comes from these: the world is known by family, and the others are not here yet; or, as from init, none
-passes, unless an endpoint has it and so has rules."""
+passes, unless an endpoint has it and so has rules. Of other nodes, none where there are none."""
 
 
 def draft_view(
@@ -34,11 +34,12 @@ def draft_view(
     selections = resolution.selections.keeping(wanted)
     known = selections.identities
     ends = {number: end_of(state, number, labels) for number, labels in known.items()}
+    absent = _ABSENT if state.nodes else {*_ABSENT, Reserved.REMOTE_NODE}
     areas = areas_of(before, after)
     changes = differences(
         before,
         after,
-        [number for number in known if number not in _ABSENT or number in before],
+        [number for number in known if number not in absent or number in before],
         selections.select,
         lambda sender, receiver: not separation(ends[sender], ends[receiver]),
         areas,

@@ -23,7 +23,7 @@ from model.endpoint import Endpoint
 from model.errors import CiliateError, Conflict, InvalidInput, NotFound
 from model.identity import CLUSTER_LAST, Reserved, is_cluster
 from model.labels import MADE_BY_CILIATE, SOURCES, Label, Labels
-from model.network import IPAddress, Network
+from model.network import FLAT, FLAT_ID, IPAddress, Network
 from policy.selector import LabelSelector, Selector
 from policy.separation import End
 
@@ -174,7 +174,11 @@ def _by_address(state: State, given: str, address: IPAddress) -> Party:
         note = "an address of ours that nobody has"
         return Party(given, str(address), 0, Labels(), note=note, address=address)
     labels = state.known_identities().get(number, Labels())
-    return replace(_known(state, given, str(address), number, labels), address=address)
+    there = [
+        name for name, node in state.nodes.items() if entry and entry.tunnel and node.tunnel == entry.tunnel
+    ]
+    note = f"of node {there[0]}" if there else ""
+    return replace(_known(state, given, str(address), number, labels), address=address, note=note)
 
 
 def _lookup(state: State, address: IPAddress) -> IpcacheEntry | None:
@@ -234,10 +238,16 @@ def _known(state: State, given: str, name: str, number: int, labels: Labels) -> 
 
 
 def _network_of(state: State, labels: Labels) -> Network | None:
+    """Of one that this host does not have, what is known: that it is no other."""
     label = labels.get("network", "id")
     if label is None:
         return None
-    return next((network for network in state.networks.values() if network.id == label.value), None)
+    own = next((network for network in state.networks.values() if network.id == label.value), None)
+    if own is not None:
+        return own
+    is_flat = label.value == FLAT_ID
+    number = FLAT if is_flat else -int.from_bytes(label.value.encode(), "big")
+    return Network(label.value, label.value, number, (), flat=is_flat)
 
 
 def _by_name(text: str) -> Party | None:

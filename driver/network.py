@@ -33,11 +33,9 @@ from driver.schema import EndpointRequest, NetworkRequest
 from model.endpoint import Endpoint, EndpointState
 from model.errors import CiliateError, Conflict, Exhausted, InvalidInput, NotFound, Unavailable, Unsupported
 from model.labels import Labels
-from model.network import FLAT, IPAddress, Network, overlap
+from model.network import FLAT, FLAT_ID, IPAddress, Network, overlap
 
 log = structlog.get_logger("driver")
-
-FLAT_ID = "flat"
 
 
 @dataclass(frozen=True, slots=True)

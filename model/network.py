@@ -13,6 +13,9 @@ IPNetwork = IPv4Network | IPv6Network
 FLAT = 1
 """The number that all flat networks share."""
 
+FLAT_ID = "flat"
+"""Likewise their id."""
+
 FIRST_NUMBER = 2
 """The first number of a network that spans hosts, the same on all of them; 0 means "in no network" (host, world)."""
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 import pytest
+from immutables import Map
 
 from agent import policy_schema
+from agent.events import PeersSynced
+from agent.state import RemoteNode
 from agent.tracing import parse_service
 from model.errors import InvalidInput
+from model.labels import Labels
+from model.network import ELSEWHERE
+from store.keys import IPRecord
 from tests.unit.agent.node import Node, allow
 
 
@@ -104,6 +111,29 @@ def test_networks_come_before_rules(node: Node) -> None:
     answer = ask(node, "3", "1")
     assert (answer["verdict"], answer["reason"]) == ("denied", "Endpoints are on separate networks")
     assert answer["networks"]["verdict"] == "denied"
+
+
+def test_a_container_of_another_node_is_met_where_its_network_is(node: Node) -> None:
+    shared = node.state.networks["n0"]
+    labels = {
+        300: Labels.parse(["container:role=client", f"network:id={shared.id}"]),
+        301: Labels.parse(["container:role=client", "network:id=far"]),
+        302: Labels.parse(["container:role=client", "network:id=farther"]),
+    }
+    ips = {"10.9.0.5": 300, "10.9.0.6": 301, "10.9.0.7": 302}
+    there = RemoteNode(
+        (ip_address("192.0.2.2"),),
+        IPv4Address("192.0.2.2"),
+        frozenset([ip_network("10.9.0.0/24")]),
+        Map({ip_network(address): IPRecord(number, ELSEWHERE) for address, number in ips.items()}),
+    )
+    node.loop.call(PeersSynced({"two": there}, labels))
+    answer = ask(node, "10.9.0.5", "1")
+    assert (answer["verdict"], answer["source"]["note"]) == ("allowed", "of node two")
+    assert ask(node, "identity:300", "1")["verdict"] == "allowed"
+    for source, destination in (("10.9.0.6", "1"), ("identity:301", "1"), ("10.9.0.6", "10.9.0.7")):
+        assert ask(node, source, destination)["networks"]["verdict"] == "denied"
+    assert ask(node, "192.0.2.2", "1")["source"]["name"] == "192.0.2.2"
 
 
 def test_who_is_no_container_has_no_rules(node: Node) -> None:
