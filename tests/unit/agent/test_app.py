@@ -18,6 +18,7 @@ from flask.testing import FlaskClient
 
 from agent.app import LARGEST_BODY, BySocket, plugin_app, rest_app
 from model.errors import Conflict
+from store.policies import OPERATOR
 
 Answered = tuple[str, Any]
 
@@ -189,3 +190,15 @@ def test_a_huge_body_is_not_read(client: FlaskClient) -> None:
         413,
         {"error": "the body is larger than 4 MiB", "path": "", "hint": "split it into several"},
     )
+
+
+def test_the_store_is_asked_with_the_token_of_whoever_asks() -> None:
+    app, _ = rest_app()
+
+    @app.put("/v1/thing")
+    def thing() -> dict[str, str]:
+        return {"token": OPERATOR.get()}
+
+    client = app.test_client()
+    assert client.put("/v1/thing", headers={"X-Consul-Token": "s3cret"}).json == {"token": "s3cret"}
+    assert client.put("/v1/thing").json == {"token": ""}, "nobody inherits it"

@@ -21,11 +21,13 @@ from model.errors import CiliateError
 @dataclass
 class CannedAgent:
     """`answers`: (method, path) -> (status, JSON, or bytes as they are, or what makes it of query and body; if that
-    raises a CiliateError, it is answered). What is asked is in `requests`."""
+    raises a CiliateError, it is answered). What is asked is in `requests`, with its `headers`."""
 
     socket: Path
     answers: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, list[str]], Any]] = field(default_factory=list)
+
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     def on(self, method: str, path: str, answer: Any, status: int = 200) -> None:
         self.answers[method, path] = (status, answer)
@@ -43,6 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         target = urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
+        self.server.agent.headers.append(dict(self.headers))
         self.server.agent.requests.append((self.command, target.path, parse_qs(target.query), body))
         missing = (404, {"error": "no such path", "path": "", "hint": ""})
         status, answer = self.server.agent.answers.get((self.command, target.path), missing)

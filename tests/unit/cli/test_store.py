@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.conftest import CannedAgent, Ciliate
 
 DOCUMENT = {"version": 1, "cluster": "c", "policies": [{"name": "web", "rules": []}]}
@@ -33,3 +35,17 @@ def test_what_is_no_backup_is_refused(ciliate: Ciliate, tmp_path: Path) -> None:
 def test_migrating_is_one_request(agent: CannedAgent, ciliate: Ciliate) -> None:
     agent.on("POST", "/v1/store/migrate", {"stored": ["a", "b"], "unchanged": 0})
     assert ciliate("store", "migrate").out == "2 sets of rules stored, 0 there already\n"
+
+
+def test_rules_are_written_with_the_token_that_consuls_own_command_takes(
+    agent: CannedAgent, ciliate: Ciliate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.on(
+        "POST", "/v1/store/migrate", {"error": "Consul refuses", "path": "", "hint": "rights"}, status=403
+    )
+    ran = ciliate("store", "migrate")
+    assert ran.status == 1 and "Consul refuses" in ran.err
+    assert "X-Consul-Token" not in agent.headers[-1]
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "s3cret")
+    ciliate("store", "migrate")
+    assert agent.headers[-1]["X-Consul-Token"] == "s3cret"
