@@ -42,7 +42,8 @@ export PATH={repository}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr
 cd {repository}
 bash -c {command}
 echo $? >/run/machine/status
-stty -F /dev/ttyS1 raw  # which waits until all is out
+stty -F /dev/ttyS1 raw  # which waits for the last words,
+sleep 0.5               # though not for long where the processor is busy
 echo o >/proc/sysrq-trigger
 sleep 60
 """
