@@ -118,6 +118,8 @@ class Publisher:
     def publish(self) -> None:
         """Makes the store tell what the state says."""
         self._begin_session()
+        if not self._session:
+            return  # the store says what is in its way
         state = self._loop.state
         facts = self._facts(state)
         if facts is None:

@@ -113,8 +113,8 @@ class IdentityAllocator:
         """Takes the references that this node should have and has not: an ended session took them along, or they
         were not to be had. Costs nothing where there are none. Returns the numbers that are others' by now: who has
         one must allocate again."""
-        session = self._store.health().session
-        if session == self._session:
+        health = self._store.health()
+        if health.session == self._session or health.problem:
             return []
         with self._asking:
             there = set(self._references(self._node))
@@ -126,7 +126,7 @@ class IdentityAllocator:
             with self._lock:
                 for number in lost:
                     del self._by_labels[self._by_number.pop(number).labels]
-            self._session = session
+            self._session = health.session
         return lost
 
     def release(self, number: int) -> None:
