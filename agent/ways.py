@@ -46,8 +46,6 @@ class Ways:
         self._slices = slices
         self._close = close
         self._served: tuple[TunnelFacts, frozenset[PeerFacts], object] | None = None
-        self._seen: tuple[object, object] | None = None
-        """What of the state was looked at last."""
         self._problem = ""
         self._due = threading.Event()
         self._stopping = False
@@ -76,8 +74,6 @@ class Ways:
             self._due.wait(_TICK_SECONDS)
             self._due.clear()
             self._attempt()
-            if self._problem and not self._stopping:
-                self._due.clear()
 
     def _attempt(self) -> None:
         try:
@@ -95,14 +91,6 @@ class Ways:
 
     def _serve(self) -> None:
         state = self._loop.state
-        if (
-            self._served is not None
-            and self._seen is not None
-            and self._seen[0] is state.nodes
-            and self._seen[1] is state.host
-        ):
-            self._overlay.keep()
-            return
         outer = outer_addresses(state.host, self._address)
         if outer is None:
             return  # which the publisher tells
