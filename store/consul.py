@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from consul.base import Response
 
-from model.errors import Conflict, Forbidden, Unavailable
+from model.errors import Conflict, Forbidden, InvalidInput, Unavailable
 from store.consul_address import ConsulAddress
 from store.consul_http import RIGHTS, Client, Unanswered, Unreached, decoded
 from store.consul_ops import Fence, Verb, entry, fenced, lock, row, spelled
@@ -62,6 +62,10 @@ class ConsulStore:
         number = random.getrandbits(53)
         if sum(len(op.value) for op in ops if isinstance(op, Set)) > MAX_TRANSACTION:
             assert isinstance(ops[0], Set)
+            if ops[0].session:
+                raise InvalidInput(
+                    f"{ops[0].key}: a value of {len(ops[0].value)} bytes is too large for a session's"
+                )
             return self._put_large(ops[0], number, token)
         return self._unfenced(ops, number, token) if token else self._fenced(ops, number)
 

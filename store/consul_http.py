@@ -95,7 +95,8 @@ class Line:
             connection.request(method, path, body=body, headers=dict(headers))
 
     def ready(self, seconds: float) -> bool:
-        """Whether the answer begins to come, or the connection has ended, within that time."""
+        """Whether the answer begins to come, or the connection has ended, within that time. Over TLS a new connection
+        may seem ready too early, for what the server adds to the handshake: ask first for what is answered at once."""
         connection = self._connection
         if connection is None or connection.sock is None:
             return True

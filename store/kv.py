@@ -23,7 +23,8 @@ takes 64; two are for the check of the node's session.)"""
 
 MAX_TRANSACTION = 320 * 1024
 """Bytes of values in a transaction of several operations (a cluster store sends them as text, which takes a
-third more, in one request of 512 KB). A transaction of one operation may carry MAX_VALUE."""
+third more, in one request of 512 KB). A transaction of one operation may carry MAX_VALUE,
+if that does not belong to the session."""
 
 _KEY = re.compile(r"[!-.0-~][!-~]{0,511}")
 

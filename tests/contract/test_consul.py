@@ -401,13 +401,16 @@ def test_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:
         with node(address) as store:
             store.transact([Set("a", b"1")])
             watch = store.watch("a")
-            watch.next(5)
+            assert isinstance(watch.next(5), Resynced)
+            assert watch.next(0.3) is None
             store.transact([Set("a", b"2")])
             assert isinstance(watch.next(5), Changed)
             watch.close()
         for wrong in (replace(address, ca=None), replace(address, certificate=None, key=None)):
-            with node(wrong, "two") as store, pytest.raises(Unavailable):
-                store.transact([Set("a", b"3")])
+            with node(wrong, "two") as store:
+                wait_for(lambda store=store: "certificate" in store.health().problem, "it is not told")
+                with pytest.raises(Unavailable):
+                    store.transact([Set("a", b"3")])
 
 
 def _certificate(folder: Path, name: str) -> None:
