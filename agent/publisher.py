@@ -108,7 +108,7 @@ class Publisher:
             self._due.clear()
             try:
                 self.publish()
-                self._problem, pause = "", 0.0
+                pause = 0.0
             except Exception as error:
                 self._tell(error)
                 pause = min(max(_FIRST_PAUSE, 2 * pause), _LONGEST_PAUSE)
@@ -129,8 +129,11 @@ class Publisher:
         puts = {key: value for key, value in wanted.items() if self._published.get(key) != value}
         removes = [key for key in (*self._published, *self._strays) if key not in wanted]
         known = self._record
-        if known is not None and not puts and not removes and replace(known, revision=0) == facts:
-            return
+        if known is None or puts or removes or replace(known, revision=0) != facts:
+            self._write_all(puts, removes, facts)
+        self._problem = ""
+
+    def _write_all(self, puts: Told, removes: list[str], facts: NodeRecord) -> None:
         ops: list[Op] = [Set(key, value, session=True) for key, value in puts.items()]
         ops += [Delete(key) for key in removes]
         room = MAX_OPERATIONS - 1

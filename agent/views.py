@@ -233,6 +233,7 @@ def address_entry(prefix: object, entry: IpcacheEntry) -> View:
             "ifindex": entry.ifindex,
             "policy": entry.policy,
             "flags": int(entry.flags),
+            "tunnel": str(entry.tunnel or ""),
             "endpoint": entry.id,
             "mac": entry.mac,
         },

@@ -7,8 +7,10 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
+from agent.events import HostChanged
 from agent.peers import GRACE_SECONDS
 from datapath.tables import IpcacheEntry
+from driver.hostfacts import HostFacts
 from model.errors import Unavailable
 from model.identity import Reserved
 from model.network import ELSEWHERE
@@ -353,3 +355,15 @@ def test_threads_do_it_by_themselves(member: Callable[[str], Member], store: Sha
     for each in running:
         each.stop()
     assert one.peer_store.nodes().keys() == {"two"}
+
+
+def test_a_node_that_nobody_could_reach_says_so(pair: tuple[Member, Member], store: SharedStore) -> None:
+    _, two = pair
+    two.loop.call(HostChanged(HostFacts(outer=(ip_address("2001:db8::1"),))))
+    told = store.list(KEYS.ips("two"))
+    two.publisher.publish()
+    assert "set CILIATE_NODE_IP" in two.publisher.problem
+    assert store.list(KEYS.ips("two")) == told, "what others know stays"
+    two.loop.call(HostChanged(two.facts()))
+    two.publisher.publish()
+    assert two.publisher.problem == ""

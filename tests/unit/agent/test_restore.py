@@ -21,6 +21,7 @@ from model.endpoint import EndpointState
 from model.errors import CiliateError, Exhausted
 from model.flow import Direction
 from model.identity import Reserved
+from model.network import FIRST_NUMBER, FLAT, LOCAL_FIRST_NUMBER
 from policy.mapstate import PolicyEntry, PolicyKey
 from store.kv import Op
 from store.memory import MemoryStore
@@ -299,3 +300,19 @@ def test_putting_right_ends_with_judging_anew(settled: Node) -> None:
     operations = diff(want, replace(have, endpoints={}))
     assert {type(operation) for operation in operations[:-1]} == {PutEndpoint}
     assert operations[-1] == BumpEpoch()
+
+
+def test_networks_have_numbers_of_their_kind_after_a_start(settled: Node) -> None:
+    """Records may be from before there were two kinds, or from another store."""
+    known = settled.records.networks()["n0"]
+    settled.records.put_network(replace(known, number=2))
+    settled.records.put_network(
+        replace(known, docker_id="s", id="front", number=7, subnets=(), name="spanning")
+    )
+    settled.records.put_network(replace(known, docker_id="f", id="flat", number=FLAT, flat=True, subnets=()))
+    second = restarted(settled)
+    numbers = {network.docker_id: network.number for network in second.state.networks.values()}
+    assert numbers["n0"] >= LOCAL_FIRST_NUMBER and numbers["f"] == FLAT
+    assert numbers["s"] == second.numbers.number("front") == FIRST_NUMBER
+    assert {one.docker_id: one.number for one in second.records.networks().values()} == numbers
+    assert second.realm.new_network_number() > numbers["n0"]
