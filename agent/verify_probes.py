@@ -20,8 +20,11 @@ from policy.icmp import UNJUDGED
 MOST_PREFIXES = 200
 """Of those that the rules name. Of each the first and the last address and their neighbours are asked about."""
 
-_MOST_PLACES = 20
-"""Of prefixes that are not the world, and of other nodes' containers."""
+_MOST_PLACES = 40
+"""Of prefixes that are not the world."""
+
+_MOST_OTHERS = 20
+"""Of other nodes' containers."""
 
 _ANYWHERE = 2
 """Addresses of each family that nobody has named."""
@@ -132,7 +135,7 @@ def _addresses(facts: Facts, chance: Random) -> Iterator[IPAddress]:
         yield from _edges_of(prefix)
     for prefix in chance.sample(sorted(facts.places, key=str), min(len(facts.places), _MOST_PLACES)):
         yield from _edges_of(prefix)
-    yield from chance.sample(sorted(facts.others, key=str), min(len(facts.others), _MOST_PLACES))
+    yield from chance.sample(sorted(facts.others, key=str), min(len(facts.others), _MOST_OTHERS))
     for _ in range(_ANYWHERE):
         yield ip_address(chance.getrandbits(32))
         yield ip_address(0x2 << 124 | chance.getrandbits(124))

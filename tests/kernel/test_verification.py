@@ -120,7 +120,7 @@ def test_an_entry_that_no_rule_made_is_named(node: Node) -> None:
     node.put(WEB_ONLY)
     key = PolicyKey(Direction.INGRESS, 256, 6, 80, 16)
     node.datapath.edit_policies([node.slot(258)], {key: DENY}, ())
-    found = node.verification.run(0, 60.0, 3)["disagreements"]
+    found = node.verification.run(*ALL)["disagreements"]
     assert {
         (each["source"]["identity"], each["destination"]["identity"], each["port"]) for each in found
     } == {(256, 258, 80)}
