@@ -1,4 +1,4 @@
-"""The bed for the stories of this layer: three hosts, an underlay between them.
+"""The bed for the stories of this layer: three hosts with a Consul server each, and an underlay between them.
 
 It is made once; each story gets it empty and whole, with an agent on every host, and must leave it empty, which is
 checked on every host."""
@@ -26,6 +26,7 @@ def shared_bed() -> Iterator[Bed]:
 @pytest.fixture
 def bed(request: pytest.FixtureRequest, shared_bed: Bed) -> Iterator[Bed]:
     watch(request, *shared_bed.nodes)
+    shared_bed.whole()
     before = dict(zip(shared_bed.nodes, shared_bed.each(Node.traces), strict=True))
     yield shared_bed
     shared_bed.heal()

@@ -36,9 +36,9 @@ exec {command} "$@"
 WELCOME = """
 Three hosts run, each with Docker {version}, a Consul server and ciliate: {hosts}.
 
-  {folder}/a                      a shell on host a
-  {folder}/a docker ps            one command there; ciliate and consul, too
-  make cluster-down               removes all of it
+  {folder}/a                a shell on host a
+  {folder}/a docker ps      one command there; ciliate and consul, too
+  make cluster-down              removes all of it
 
 docs/guide/cluster.md says what to do with them."""
 

@@ -35,6 +35,15 @@ class Bed:
         self.underlay.heal()
         self.leader()
 
+    def whole(self) -> None:
+        """Waits until every node knows all others."""
+
+        def known(node: Node) -> bool:
+            listed = node.api("GET", "/v1/node")
+            return {"here"} == {each["state"] for each in listed} and len(listed) == len(self.nodes)
+
+        wait_until(lambda: all(map(known, self.nodes)), "all nodes know each other", 60)
+
     def leader(self) -> Node:
         """The node whose Consul leads, once all have agreed on it for a while: who was cut off may make them vote
         again when it is back."""
@@ -44,7 +53,7 @@ class Bed:
             seen.append({node.consul.leader() for node in self.nodes})
             return seen[-1] == seen[-2] and len(seen[-1]) == 1 and "" not in seen[-1]
 
-        wait_until(agreed, "all Consul servers know the same leader", pause=0.5)
+        wait_until(agreed, "all Consul servers know the same leader", 60, 0.5)
         return next(node for node in self.nodes if {node.ip} == seen[-1])
 
     def policy(self, *rules: Mapping[str, Any], at: Node | None = None) -> int:

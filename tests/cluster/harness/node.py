@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.cluster.harness.underlay import Underlay, address4, address6
-from tests.docker.harness.consul import ConsulServer
+from tests.docker.harness.consul import HTTP, ConsulServer
 from tests.docker.harness.engines import Engine, consul
 from tests.docker.harness.host import Host
 from tests.docker.harness.world import SPEAKER
@@ -21,6 +21,7 @@ class Node(Host):
         self.ip = address4(number)
         self.ip6 = address6(number)
         self.run("hostname", self.name)
+        self.agent.settings["CILIATE_STORE"] = f"consul://127.0.0.1:{HTTP}"
         servers = [address4(number) for number in range(1, hosts + 1)]
         self.consul = ConsulServer(self.sandbox, consul(), self.ip, servers)
 

@@ -61,11 +61,16 @@ def compose_plugin() -> Path:
 
 def consul() -> Path:
     """The program of Debian's last release that has Consul, 1.8.7. Raises CannotFetch."""
+    return unpack("consul", "bullseye", ("consul",)) / "usr/bin/consul"
+
+
+def unpack(name: str, suite: str, packages: tuple[str, ...]) -> Path:
+    """The directory in the cache, named `name`, that holds these packages of that release. Raises CannotFetch."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _unpack("consul", "bullseye", ("consul",))
-    return CACHE / "consul/usr/bin/consul"
+        _unpack(name, suite, packages)
+    return CACHE / name
 
 
 def bird() -> Path:
