@@ -112,7 +112,8 @@ class Peers:
         while not self._stopping.is_set():
             try:
                 self.follow(pause or _TICK_SECONDS)
-                self._problem, pause = "", 0.0
+                if not self._store.health().problem:
+                    self._problem, pause = "", 0.0
             except Exception as error:
                 if self._stopping.is_set():
                     break
@@ -335,6 +336,8 @@ class Peers:
         text = f"what other nodes have told is not in force: {error}"
         if text != self._problem:
             self._problem = text
+            if self._store.health().problem:
+                return  # which it has said itself
             if isinstance(error, CiliateError):
                 log.warning("other nodes are not heard", error=str(error))
             else:

@@ -206,6 +206,8 @@ class Publisher:
         text = f"other nodes are not told of the newest containers here: {error}"
         if text != self._problem:
             self._problem = text
+            if self._store.health().problem:
+                return  # which it has said itself
             if isinstance(error, CiliateError):
                 log.warning("not published", error=str(error))
             else:
