@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.events import Event
 from agent.loop import Loop
+from agent.namer import Namer
 from agent.peers import Peers
 from agent.publisher import Publisher
 from agent.settings import Settings
@@ -28,8 +29,9 @@ from store.peers import PeerStore
 
 
 class Cluster:
-    def __init__(self, publisher: Publisher, peers: Peers, ways: Ways, node: str) -> None:
+    def __init__(self, publisher: Publisher, namer: Namer, peers: Peers, ways: Ways, node: str) -> None:
         self.publisher = publisher
+        self.namer = namer
         self.peers = peers
         self.ways = ways
         self._node = node
@@ -37,10 +39,12 @@ class Cluster:
     def start(self) -> None:
         self.ways.start()
         self.publisher.start()
+        self.namer.start(self.publisher.wake)
         self.peers.start()
 
     def stop(self) -> None:
         self.peers.stop()
+        self.namer.stop()
         self.publisher.stop()
         self.ways.stop()
 
@@ -90,8 +94,9 @@ def join_cluster(
     nft: Nft,
     acceptance: Acceptance,
     slices: Callable[[], Collection[IPNetwork]],
+    aliases: Callable[[str, str], Collection[str]],
 ) -> Cluster:
-    """Not started yet. `local`: the store of this node's own."""
+    """Not started yet. `local`: the store of this node's own; `aliases`: those of a container in a network."""
     overlay, close = make_overlay(settings.bpf_root, datapath, links, nft, acceptance)
     ways = Ways(
         loop,
@@ -102,8 +107,10 @@ def join_cluster(
         slices,
         close,
     )
-    publisher = Publisher(loop, store, keys, settings.node, slices, settings.node_ip)
-    return Cluster(publisher, Peers(loop, store, keys, settings.node, PeerStore(local)), ways, settings.node)
+    namer = Namer(loop, aliases)
+    publisher = Publisher(loop, store, keys, settings.node, slices, namer.names, settings.node_ip)
+    peers = Peers(loop, store, keys, settings.node, PeerStore(local))
+    return Cluster(publisher, namer, peers, ways, settings.node)
 
 
 def make_overlay(

@@ -9,21 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.entries import endpoint_entry
+from agent.naming import shown
 from agent.operations import (
     BumpEpoch,
     DeleteAddresses,
     DeleteDevices,
     DeleteEndpoint,
+    DeleteNames,
     Operation,
     PutAddresses,
     PutDevices,
     PutEndpoint,
+    PutNames,
     ReplacePolicies,
 )
 from agent.state import State
-from datapath.tables import Datapath, DeviceClass, EndpointEntry, IpcacheEntry
+from datapath.tables import Datapath, DeviceClass, EndpointEntry, IpcacheEntry, NameKey
 from model.identity import Reserved
-from model.network import IPNetwork
+from model.network import IPAddress, IPNetwork
 from policy.mapstate import MapState, map_states
 
 _NOBODY = IpcacheEntry(int(Reserved.UNKNOWN))
@@ -34,6 +37,7 @@ class Desired:
     endpoints: Mapping[int, EndpointEntry] = field(default_factory=dict)
     addresses: Mapping[IPNetwork, IpcacheEntry] = field(default_factory=dict)
     devices: Mapping[int, int] = field(default_factory=dict)
+    names: Mapping[NameKey, tuple[IPAddress, ...]] = field(default_factory=dict)
     policies: Mapping[int, MapState] = field(default_factory=dict)
     """By slot. A slot of nobody holds an empty map or none: it decides nothing. Slots with one object share a map."""
     retired: frozenset[int] = frozenset()
@@ -54,6 +58,7 @@ def desired(state: State) -> Desired:
         },
         addresses=state.ipcache.effective(),
         devices=dict.fromkeys(state.host.uplinks, int(DeviceClass.UPLINK)),
+        names={key: shown(addresses) for key, addresses in state.names.items()},
         policies=map_states(
             {subject.slot: subject.policy for subject in state.subjects.values()}, state.select
         ),
@@ -67,6 +72,7 @@ def realized(datapath: Datapath, slots: int) -> Desired:
         endpoints=dict(datapath.endpoints.items()),
         addresses=dict(datapath.ipcache.items()),
         devices=dict(datapath.devices.items()),
+        names=dict(datapath.names.items()),
         policies=datapath.policies(range(1, slots)),
     )
 
@@ -116,6 +122,11 @@ def diff(want: Desired, have: Desired) -> list[Operation]:
         operations.append(DeleteAddresses(gone))
     if lost := tuple(have.devices.keys() - want.devices.keys()):
         operations.append(DeleteDevices(lost))
+    names = {key: found for key, found in want.names.items() if have.names.get(key) != found}
+    if names:
+        operations.append(PutNames(names))
+    if nameless := tuple(have.names.keys() - want.names.keys()):
+        operations.append(DeleteNames(nameless))
     empty: dict[int, MapState] = {
         slot: {}
         for slot, entries in have.policies.items()

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from datapath.tables import Datapath, EndpointEntry, IpcacheEntry
-from model.network import IPNetwork
+from datapath.tables import Datapath, EndpointEntry, IpcacheEntry, NameKey
+from model.network import IPAddress, IPNetwork
 from policy.mapstate import PolicyEntry, PolicyKey
 
 
@@ -40,6 +40,16 @@ class PutDevices:
 @dataclass(frozen=True, slots=True)
 class DeleteDevices:
     ifindexes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PutNames:
+    entries: Mapping[NameKey, tuple[IPAddress, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteNames:
+    names: tuple[NameKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,8 @@ Operation = (
     | DeleteAddresses
     | PutDevices
     | DeleteDevices
+    | PutNames
+    | DeleteNames
     | EditPolicies
     | ReplacePolicies
     | SharePolicy
@@ -109,6 +121,10 @@ def realize(datapath: Datapath, operations: Sequence[Operation]) -> None:
                 datapath.devices.put_many(devices)
             case DeleteDevices(ifindexes):
                 datapath.devices.delete_many(ifindexes)
+            case PutNames(named):
+                datapath.names.put_many(named)
+            case DeleteNames(names):
+                datapath.names.delete_many(names)
             case EditPolicies(slots, upserts, deletes):
                 datapath.edit_policies(slots, upserts, deletes)
             case ReplacePolicies(policies):

@@ -16,6 +16,7 @@ from immutables import Map
 
 from agent.events import Event
 from agent.loop import Loop
+from agent.naming import spans
 from agent.state import State
 from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint
@@ -39,12 +40,14 @@ class _Known:
     """An endpoint, and what is told of it."""
 
     endpoint: Endpoint
+    names: tuple[str, ...]
     told: Told
 
 
 class Publisher:
-    """`slices`: what this node's containers have addresses of; others would not believe any other address. `address`:
-    where the node takes packets for its containers, if the user has said so."""
+    """`slices`: what this node's containers have addresses of; others would not believe any other address.
+    `names`: what one is called. `address`: where the node takes packets for its containers, if the user has said
+    so."""
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Publisher:
         keys: Keys,
         node: str,
         slices: Callable[[], Collection[IPNetwork]],
+        names: Callable[[Endpoint], tuple[str, ...]],
         address: IPv4Address | None = None,
     ) -> None:
         self._loop = loop
@@ -60,6 +64,7 @@ class Publisher:
         self._keys = keys
         self._node = node
         self._slices = slices
+        self._names = names
         self._address = address
         self._session = 0
         self._record: NodeRecord | None = None
@@ -92,8 +97,12 @@ class Publisher:
 
     def start(self) -> None:
         self._loop.listen(self._due.set)
-        self._due.set()
+        self.wake()
         self._thread.start()
+
+    def wake(self) -> None:
+        """Something is to be told that the state does not show."""
+        self._due.set()
 
     def stop(self) -> None:
         """What is told stays for as long as the session does."""
@@ -182,18 +191,22 @@ class Publisher:
         known: dict[str, _Known] = {}
         wanted: Told = {}
         for docker_id, endpoint in state.endpoints.items():
-            found = self._known.get(docker_id)
-            if found is None or found.endpoint is not endpoint:
-                found = _Known(endpoint, self._told(endpoint))
+            found, names = self._known.get(docker_id), self._names_of(endpoint)
+            if found is None or found.endpoint is not endpoint or found.names != names:
+                found = _Known(endpoint, names, self._told(endpoint, names))
             known[docker_id] = found
             wanted.update(found.told)
         self._known = known
         return wanted
 
-    def _told(self, endpoint: Endpoint) -> Told:
+    def _names_of(self, endpoint: Endpoint) -> tuple[str, ...]:
+        return self._names(endpoint) if spans(self._networks[endpoint.network_id].number) else ()
+
+    def _told(self, endpoint: Endpoint, names: tuple[str, ...]) -> Told:
         if not endpoint.ifindex or not is_cluster(endpoint.identity):
             return {}
-        value = IP.encode(IPRecord(endpoint.identity, number_for_others(self._networks[endpoint.network_id])))
+        network = number_for_others(self._networks[endpoint.network_id])
+        value = IP.encode(IPRecord(endpoint.identity, network, names))
         return {
             self._keys.ip(self._node, prefix): value
             for prefix in endpoint.prefixes

@@ -15,6 +15,7 @@ from immutables import Map
 from agent.acquaintance import dismiss, introduce
 from agent.addressing import address_operations, followed
 from agent.events import PeerChange, PeersChanged, PeersSynced
+from agent.naming import name_peers
 from agent.operations import Operation
 from agent.state import RemoteNode, State
 from datapath.tables import IpcacheEntry
@@ -58,8 +59,8 @@ def change_peers(state: State, event: PeersChanged) -> Step:
     state = replace(state, selections=state.selections.with_identities(came)) if came else state
     state, placed = _place(before, state, given)
     if _is_moved(before, state):
-        state, more = followed(before, state)
-        placed = placed.then(more)
+        state, moved = followed(before, state)
+        placed = placed.then(moved)
     operations += address_operations(placed)
     gone = {
         number: identities[number]
@@ -69,7 +70,8 @@ def change_peers(state: State, event: PeersChanged) -> Step:
     if gone:
         operations += dismiss(state, gone)
         state = replace(state, selections=state.selections.without_identities(gone))
-    return state, operations
+    state, more = name_peers(before, state, event)
+    return state, [*operations, *more]
 
 
 def _renamed(state: State, labels: Mapping[int, Labels]) -> Step:

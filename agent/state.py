@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from immutables import Map
 
 from agent.slots import Slots
-from datapath.tables import IpcacheEntry
+from datapath.tables import IpcacheEntry, NameKey
 from driver.hostfacts import HostFacts
 from identity.cidr import CidrIdentities
 from identity.ipcache import Ipcache
@@ -61,6 +61,8 @@ class State:
     selections: Selections = field(default_factory=Selections)
     """Every known identity, and which selector selects it."""
     nodes: Map[str, RemoteNode] = field(default_factory=Map)
+    names: Map[NameKey, tuple[IPAddress, ...]] = field(default_factory=Map)
+    """Of containers on other nodes: where they are, sorted. An address that two nodes give is there twice."""
     """The others, by name."""
     remote: Map[int, int] = field(default_factory=Map)
     """Identities of other nodes' containers: number -> how many addresses have it."""

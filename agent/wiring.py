@@ -178,7 +178,17 @@ def build(settings: Settings, loading: Loading) -> System:
         from agent.cluster import join_cluster  # a host alone does without
 
         membership = join_cluster(
-            settings, loop, cluster, keys, node, datapath, links, nft, acceptance, ipam.slices
+            settings,
+            loop,
+            cluster,
+            keys,
+            node,
+            datapath,
+            links,
+            nft,
+            acceptance,
+            ipam.slices,
+            containers.aliases,
         )
         membership.start()
     elif datapath.node() != NodeEntry():

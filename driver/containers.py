@@ -122,6 +122,18 @@ class Containers:
         except NotFound:
             return None
 
+    def aliases(self, container: str, network: str) -> list[str]:
+        """What a container is called in a network beside its name, given both ids. Waits for a container that is just
+        starting, so not to be asked while Docker waits for us. Raises Unavailable, NotFound."""
+        with self._client(_PATIENCE_SECONDS) as client:
+            members = client.inspect_container(container)["NetworkSettings"]["Networks"] or {}
+        return [
+            str(alias)
+            for member in members.values()
+            if member.get("NetworkID") == network
+            for alias in member.get("Aliases") or ()
+        ]
+
     def networks(self) -> dict[str, Mapping[str, Any]]:
         """Every network of the engine by id, without its endpoints. Raises Unavailable."""
         with self._client(_PATIENCE_SECONDS) as client:

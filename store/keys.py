@@ -129,10 +129,12 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class IPRecord:
-    """Who an address is: the identity, and the number of the network, ELSEWHERE for one of its host alone."""
+    """Who an address is: the identity, and the number of the network, ELSEWHERE for one of its host alone. `names`:
+    what it is called in a network that spans nodes."""
 
     identity: int
     network: int
+    names: tuple[str, ...] = ()
 
 
 def _dump_identity(record: IdentityRecord) -> dict[str, Any]:
@@ -198,8 +200,14 @@ NODE: Codec[NodeRecord] = Codec(
     ),
 )
 IP: Codec[IPRecord] = Codec(
-    lambda ip: {"identity": ip.identity, "network": ip.network},
-    lambda members: IPRecord(_number(members, "identity"), _number(members, "network")),
+    lambda ip: {
+        "identity": ip.identity,
+        "network": ip.network,
+        **({"names": list(ip.names)} if ip.names else {}),
+    },
+    lambda members: IPRecord(
+        _number(members, "identity"), _number(members, "network"), tuple(map(str, members.get("names", ())))
+    ),
 )
 HOLDER: Codec[str] = Codec(lambda node: {"node": node}, lambda members: str(members["node"]))
 """Of slices, pools and locks: the node that holds it."""

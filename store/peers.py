@@ -35,14 +35,17 @@ def _dump(peer: PeerRecord) -> dict[str, Any]:
         "addresses": [str(address) for address in peer.addresses],
         "tunnel": None if peer.tunnel is None else str(peer.tunnel),
         "slices": [str(slice) for slice in peer.slices],
-        "ips": [[record.identity, record.network, *texts] for record, texts in by_owner.items()],
+        "ips": [
+            [record.identity, record.network, list(record.names), *texts]
+            for record, texts in by_owner.items()
+        ],
     }
 
 
 def _load(members: dict[str, Any]) -> PeerRecord:
     ips: dict[IPNetwork, IPRecord] = {}
-    for identity, network, *texts in members["ips"]:
-        ips |= dict.fromkeys(map(ip_network, texts), IPRecord(identity, network))
+    for identity, network, names, *texts in members["ips"]:
+        ips |= dict.fromkeys(map(ip_network, texts), IPRecord(identity, network, tuple(names)))
     return PeerRecord(
         tuple(map(ip_address, members["addresses"])),
         IPv4Address(members["tunnel"]) if members["tunnel"] else None,

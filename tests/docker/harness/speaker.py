@@ -9,6 +9,7 @@ speaker.py knock ADDRESS PORT                 asks over UDP ten times a second, 
                                               with the answer or with nothing if none came within 0.5 s
 speaker.py pulse ADDRESS PORT                 asks over UDP 200 times a second, waits for nothing, and prints the time
                                               (of day) at which each answer comes
+speaker.py resolve NAME                       prints each of its addresses; status 1 if it has none
 speaker.py record PORT                        prints each UDP payload that comes"""
 
 from __future__ import annotations
@@ -157,6 +158,15 @@ def record(port: int) -> None:
             print(server.recv(1500).decode().strip(), flush=True)
 
 
+def resolve(name: str) -> int:
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        return 1
+    print(*sorted({str(address[0]) for *_, address in found}), sep="\n")
+    return 0
+
+
 def main() -> int:
     match sys.argv[1:]:
         case ["serve", *ports]:
@@ -173,6 +183,8 @@ def main() -> int:
             knock(address, int(port))
         case ["pulse", address, port]:
             pulse(address, int(port))
+        case ["resolve", name]:
+            return resolve(name)
         case ["record", port]:
             record(int(port))
     return 2

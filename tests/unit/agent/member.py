@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from ipaddress import IPv4Address, ip_address, ip_network
 
+from agent.namer import Namer
 from agent.peers import Peers
 from agent.publisher import Publisher
 from datapath.tables import IpcacheEntry
@@ -25,7 +26,9 @@ class Member(Node):
         self.number = NUMBERS[name]
         super().__init__(cluster, *more, name=name, **others)  # type: ignore[arg-type]
         self.now = 0.0
-        self.publisher = Publisher(self.loop, cluster, KEYS, name, self.slices)
+        self.namer = Namer(self.loop, lambda container, network: self.aliases.get(container, ()))
+        self.aliases: dict[str, list[str]] = {}
+        self.publisher = Publisher(self.loop, cluster, KEYS, name, self.slices, self.namer.names)
         self.peers = Peers(self.loop, cluster, KEYS, name, self.peer_store, clock=lambda: self.now)
 
     def facts(self) -> HostFacts:
@@ -42,6 +45,7 @@ class Member(Node):
 
     def go(self) -> None:
         """Tells and hears what there is."""
+        self.namer.look()
         self.publisher.publish()
         self.hear()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
 from agent.events import HostChanged
 from agent.peers import GRACE_SECONDS
-from datapath.tables import IpcacheEntry
+from datapath.tables import IpcacheEntry, NameKey
 from driver.hostfacts import HostFacts
 from model.errors import Unavailable
 from model.identity import Reserved
@@ -338,6 +339,33 @@ def test_rules_hold_for_containers_of_other_nodes(pair: tuple[Member, Member]) -
     web = two.realm.endpoints()["e0"].identity
     slot = one.state.subjects[one.realm.endpoints()["e0"].identity].slot
     assert web in {key.identity for key in one.datapath.policy(slot) or {}}
+
+
+def test_names_in_a_network_that_spans_nodes_are_known_to_all_and_end_with_the_container(
+    pair: tuple[Member, Member],
+) -> None:
+    one, two = pair
+    two.aliases = {"c0": ["Web", "a" * 70]}
+    before = two.realm.endpoints()["e0"]
+    two.realm.put_endpoint(replace(before, container_id="c0", container_name="shop-web-1"))
+    two.go()
+    one.hear()
+    assert not one.state.names, "the network is its host's alone"
+
+    two.realm.put_network(replace(two.realm.networks()["n1"], number=7))
+    two.go()
+    one.hear()
+    where = (ip_address("10.1.0.5"),)
+    expected = {NameKey(7, "shop-web-1"): where, NameKey(7, "web"): where}
+    assert dict(one.datapath.names.items()) == expected
+    one.now += 100
+    one.hear()
+    assert dict(one.restarted().state.names) == expected
+
+    two.realm.remove_endpoint("e0")
+    two.go()
+    one.hear()
+    assert dict(one.datapath.names.items()) == {}
 
 
 def test_threads_do_it_by_themselves(member: Callable[[str], Member], store: SharedStore) -> None:

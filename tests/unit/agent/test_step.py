@@ -128,7 +128,12 @@ def remote_nodes(draw: st.DrawFn, names: tuple[str, ...] = ("two", "three")) -> 
     name = draw(st.sampled_from(names))
     addresses = draw(st.sets(st.sampled_from(["203.0.113.2", "203.0.113.3", "192.0.2.7"])))
     own = ["10.0.64.6", "10.0.0.5", "203.0.113.2"] if name == "two" else ["10.0.64.7", "fd00:9::5"]
-    records = st.builds(IPRecord, st.sampled_from(sorted(REMOTE_LABELS)), st.sampled_from([2, ELSEWHERE]))
+    records = st.builds(
+        IPRecord,
+        st.sampled_from(sorted(REMOTE_LABELS)),
+        st.sampled_from([2, ELSEWHERE]),
+        st.lists(st.sampled_from(["web", "db", "no name!"]), max_size=2).map(tuple),
+    )
     ips = draw(st.dictionaries(st.sampled_from(["10.0.64.5", *own]), records, max_size=4))
     tunnels = [IPv4Address(f"203.0.113.{last}") for last in ((2, 12) if name == "two" else (3, 13))]
     return name, RemoteNode(
