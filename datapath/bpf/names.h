@@ -74,10 +74,17 @@ struct dns_answer {
 #define DNS_FIXED (sizeof(struct udp_header) + sizeof(struct dns_header))
 
 _Static_assert(sizeof(struct dns_answer) <= sizeof(struct scratch), "dns_answer");
+_Static_assert(DNS_MESSAGE <= 128, "bounded");
 _Static_assert(__builtin_offsetof(struct dns_answer, key) % 4 == 0, "summed in words");
 
-/* The compiler keeps one copy of a number, so that the verifier knows the bounds of the one that is used. */
-#define one_copy(number) asm volatile("" : "+r"(number))
+/* The same number, from 1 to `limit`, a power of two; and however the compiler keeps it, the verifier of Linux
+ * 6.1, which forgets what was found out about a copy, knows that it is. */
+#define bounded(number, limit)                  \
+	({                                      \
+		__u64 _less = (number)-1;       \
+		asm volatile("" : "+r"(_less)); \
+		(_less & ((limit)-1)) + 1;      \
+	})
 
 static __always_inline bool may_ask_names(const struct packet *packet, const struct endpoint *own)
 {
@@ -158,8 +165,10 @@ static __always_inline int send_answer(struct __sk_buff *skb, struct packet *pac
 		fold(kernel_checksum(NULL, 0, (__be32 *)reply, DNS_PSEUDO + DNS_MESSAGE, 0));
 	if (!reply->udp.checksum)
 		reply->udp.checksum = 0xffff;
-	one_copy(size);
-	if (size > DNS_MESSAGE || kernel_change_tail(skb, packet->transport + size, 0) ||
+	if (size > DNS_MESSAGE)
+		return -REASON_INVALID_PACKET;
+	size = bounded(size, 128);
+	if (kernel_change_tail(skb, packet->transport + size, 0) ||
 	    kernel_store_bytes(skb, packet->transport, &reply->udp, size, 0))
 		return -REASON_INVALID_PACKET;
 
@@ -207,9 +216,9 @@ static __always_inline bool answer_name(struct __sk_buff *skb, struct packet *pa
 		return false; /* 1 */
 	extra = dns_extra(skb, packet, &reply->header);
 	length = packet->end - start - sizeof(asked) - extra;
-	one_copy(length);
 	if (extra < 0 || length < 3 || length > NAME_SIZE)
 		return false;
+	length = bounded(length, NAME_SIZE);
 	if (kernel_load_bytes(skb, start, reply->key.name, length) ||
 	    kernel_load_bytes(skb, start + length, &asked, sizeof(asked)) ||
 	    asked.class != big16(DNS_CLASS_IN))
