@@ -4,11 +4,14 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from ipaddress import ip_address
 
 import pytest
 
+from driver.nft import Cluster, ruleset
 from driver.plan import RoutingMode
 from tests.conftest import require
+from tests.kernel import netns
 from tests.kernel.overlay.bed import Bed
 
 _TRY = ["unshare", "-n", "ip", "link", "add", "type", "geneve", "external"]
@@ -18,6 +21,22 @@ MODES = [
     if mode is not RoutingMode.GENEVE or not subprocess.run(_TRY, capture_output=True).returncode
 ]
 """Some kernels are built without Geneve."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def modules() -> None:
+    """Netfilter's are there before anybody waits for them: the first rules load a dozen, which takes an emulated kernel
+    longer than the driver waits."""
+    require(os.geteuid() == 0, "root, to make network namespaces")
+    with netns.entered():
+        for port in (8472, 0):
+            rules = ruleset(
+                [],
+                [],
+                masquerade=True,
+                cluster=Cluster(nodes=frozenset({ip_address("192.0.2.2")}), port=port),
+            )
+            subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
 
 
 @pytest.fixture(scope="session")

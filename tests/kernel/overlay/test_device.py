@@ -70,8 +70,8 @@ class Node:
         )
 
     def attach(self, ifindex: int) -> None:
-        if VXLAN in devices():
-            assert "UP" not in devices()[VXLAN]["flags"] or self.broken or ifindex in self.fitted
+        flags = [device["flags"] for device in devices().values() if device["ifindex"] == ifindex]
+        assert self.broken or ifindex in self.fitted or "UP" not in flags[0]  # type: ignore[operator]
         self.fitted.append(ifindex)
         self.broken = False
 
