@@ -33,7 +33,7 @@ GRACE_SECONDS = 600.0
 """How long the containers of a node that vanished stay known."""
 
 _TICK_SECONDS = 1.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 4.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _SLICES_SECONDS = 60.0
 """How often it is asked whether slices of nodes that are gone are still held."""
 

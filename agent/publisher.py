@@ -29,7 +29,7 @@ from store.kv import MAX_OPERATIONS, Delete, KeyValueStore, Op, Set
 log = structlog.get_logger("cluster")
 
 _TICK_SECONDS = 1.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 4.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
 Told = dict[str, bytes]
 """Key and value of each address, as in the store."""

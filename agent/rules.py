@@ -39,6 +39,9 @@ _TICK_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
 """Seconds until what failed is tried again."""
 
+_LONGEST_AWAY = 2.0
+"""The same while the store does not answer: asking costs little, and soon after it is back all nodes agree."""
+
 _REALIZE_SECONDS = 60.0
 
 Change = Callable[[Repository], Repository]
@@ -366,7 +369,8 @@ class Rules:
                 self._apply(wanted)
                 pause = 0.0
             except Exception as error:
-                pause = min(max(_FIRST_PAUSE, 2 * pause), _LONGEST_PAUSE)
+                longest = _LONGEST_AWAY if isinstance(error, Unavailable) else _LONGEST_PAUSE
+                pause = min(max(_FIRST_PAUSE, 2 * pause), longest)
                 self._fail(wanted, error)
                 self._keep()
                 self._stopping.wait(_FIRST_PAUSE)
