@@ -33,6 +33,9 @@ class Bed:
     def heal(self) -> None:
         """Ends all trouble, and waits until Consul has got over it."""
         self.underlay.heal()
+        for node in self.nodes:
+            if not node.consul.runs:
+                node.consul.start()
         self.leader()
 
     def whole(self) -> None:

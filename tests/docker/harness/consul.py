@@ -56,6 +56,10 @@ class ConsulServer:
         }
         (self.directory / "server.json").write_text(json.dumps({**QUICK, **cluster, **(configuration or {})}))
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = self._sandbox.start(
