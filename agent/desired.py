@@ -123,10 +123,10 @@ def diff(want: Desired, have: Desired) -> list[Operation]:
     if lost := tuple(have.devices.keys() - want.devices.keys()):
         operations.append(DeleteDevices(lost))
     names = {key: found for key, found in want.names.items() if have.names.get(key) != found}
-    if names:
-        operations.append(PutNames(names))
     if nameless := tuple(have.names.keys() - want.names.keys()):
         operations.append(DeleteNames(nameless))
+    if names:
+        operations.append(PutNames(names))
     empty: dict[int, MapState] = {
         slot: {}
         for slot, entries in have.policies.items()

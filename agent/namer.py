@@ -12,11 +12,11 @@ import structlog
 
 from agent.events import Event
 from agent.loop import Loop
-from agent.naming import spans
+from agent.naming import MOST_NAMES, spans
 from agent.state import State
 from datapath.names import fits
 from model.endpoint import Endpoint
-from model.errors import CiliateError, Unavailable
+from model.errors import Unavailable
 
 log = structlog.get_logger("cluster")
 
@@ -52,7 +52,7 @@ class Namer:
         """As far as they are known: the container's own name first."""
         aliases = self._known.get(_Of(endpoint.docker_id, endpoint.container_id), ())
         names = (name.lower() for name in (endpoint.container_name, *aliases))
-        return tuple(dict.fromkeys(filter(fits, names)))
+        return tuple(dict.fromkeys(filter(fits, names)))[:MOST_NAMES]
 
     def start(self, changed: Callable[[], None]) -> None:
         self._changed = changed
@@ -63,7 +63,7 @@ class Namer:
     def stop(self) -> None:
         self._stopping.set()
         self._due.set()
-        self._thread.join()
+        self._thread.join(1.0)  # it may be waiting for a container's start, and has nothing to lose
 
     def _run(self) -> None:
         while True:
@@ -81,7 +81,7 @@ class Namer:
                 log.exception("aliases not asked for")
 
     def look(self) -> None:
-        """Asks for those of each container that is new."""
+        """Asks for those of each container that is new. Raises Unavailable if one is not answered for."""
         state = self._loop.state
         living = {
             _Of(endpoint.docker_id, endpoint.container_id): endpoint.network_id
@@ -92,15 +92,21 @@ class Namer:
         }
         if self._known.keys() - living.keys():
             self._known = {of: names for of, names in self._known.items() if of in living}
+        unanswered: Unavailable | None = None
         for of, network_id in living.items():
             if of in self._known:
                 continue
             try:
                 found = tuple(self._aliases(of.container_id, network_id))
-            except Unavailable:
-                raise
-            except CiliateError:
-                found = ()  # it has ended meanwhile
+            except Unavailable as error:
+                unanswered = error
+                continue
+            except Exception as error:
+                # It has ended, or the engine says what was not expected: others' aliases do not wait for that.
+                log.debug("no aliases", container=of.container_id[:12], error=str(error))
+                found = ()
             self._known = {**self._known, of: found}
             if found:
                 self._changed()
+        if unanswered is not None:
+            raise unanswered

@@ -15,6 +15,9 @@ from datapath.tables import NameKey
 from model.network import FIRST_NUMBER, LOCAL_FIRST_NUMBER, IPAddress
 from store.keys import IPRecord
 
+MOST_NAMES = 16
+"""Of one container: what is told of a node is not to be filled by the aliases of one."""
+
 Step = tuple[State, list[Operation]]
 
 
@@ -50,10 +53,10 @@ def name_peers(before: State, state: State, event: PeersChanged) -> Step:
             del names[key]
             gone.append(key)
     operations: list[Operation] = []
-    if puts:
-        operations.append(PutNames(puts))
     if gone:
         operations.append(DeleteNames(tuple(gone)))
+    if puts:
+        operations.append(PutNames(puts))
     return replace(state, names=names.finish()), operations
 
 
@@ -69,7 +72,7 @@ def shown(addresses: tuple[IPAddress, ...]) -> tuple[IPAddress, ...]:
 def _keys(record: IPRecord | None) -> Iterator[NameKey]:
     if record is None or not spans(record.network):
         return
-    for name in dict.fromkeys(record.names):
+    for name in dict.fromkeys(record.names[:MOST_NAMES]):
         if fits(name):
             yield NameKey(record.network, name)
 

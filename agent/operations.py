@@ -6,9 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from datapath.tables import Datapath, EndpointEntry, IpcacheEntry, NameKey
+from model.errors import Exhausted
 from model.network import IPAddress, IPNetwork
 from policy.mapstate import PolicyEntry, PolicyKey
+
+log = structlog.get_logger("loop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ Operation = (
 
 
 def realize(datapath: Datapath, operations: Sequence[Operation]) -> None:
-    """In order. Raises Exhausted where a map is full; what came before is then in force."""
+    """In order. Raises Exhausted where a map is full, be it not that of names; what came before is then in force."""
     for operation in operations:
         match operation:
             case PutEndpoint(ifindex, endpoint):
@@ -122,7 +127,7 @@ def realize(datapath: Datapath, operations: Sequence[Operation]) -> None:
             case DeleteDevices(ifindexes):
                 datapath.devices.delete_many(ifindexes)
             case PutNames(named):
-                datapath.names.put_many(named)
+                _put_names(datapath, named)
             case DeleteNames(names):
                 datapath.names.delete_many(names)
             case EditPolicies(slots, upserts, deletes):
@@ -135,6 +140,14 @@ def realize(datapath: Datapath, operations: Sequence[Operation]) -> None:
                 datapath.release_policy(slot)
             case BumpEpoch():
                 datapath.bump_epoch()
+
+
+def _put_names(datapath: Datapath, named: Mapping[NameKey, tuple[IPAddress, ...]]) -> None:
+    """As many as there is room for: for want of a name nobody may be taken for somebody else."""
+    try:
+        datapath.names.put_many(named)
+    except Exhausted as error:
+        log.warning("not all names of other hosts' containers resolve here", error=error.message)
 
 
 def addresses_of(operations: Iterable[Operation]) -> set[IPNetwork]:

@@ -178,7 +178,7 @@ class Peers:
         self._read_slices()
         for name in self._loop.state.nodes.keys() - self._records.keys():
             self._vanish(name)
-        self._stale |= self._records.keys()
+        self._stale = set(self._records)
         self._is_whole_due = False
 
     def _refresh_stale(self) -> None:

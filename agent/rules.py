@@ -301,7 +301,7 @@ class Rules:
                 sets = self._store.all()
                 _check_origin(sets, name, origin)
                 index = sets[name].index if name in sets else 0
-                before = self._reading.of(sets)
+                before = self._reading.closed(sets)
                 after = change(before)
                 if after == before and (name not in sets or sets[name].origin == origin):
                     return index or self._revision, before, after

@@ -97,6 +97,10 @@ class Claims:
         length = self._slice_length(pool)
         return self._claim_slice(pool, lambda held: _around(address, length, held))
 
+    @property
+    def is_divided(self) -> bool:
+        return self._divided
+
     def adopt(self, pool: IPNetwork, slices: Iterable[IPNetwork]) -> list[str]:
         """Says of a pool that this node uses, and the store knows nothing of, that it is so. A sentence for each
         slice that another node has by now."""

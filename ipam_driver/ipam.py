@@ -13,12 +13,16 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
+import structlog
+
 from ipam_driver.claims import Claims, Refuse
 from ipam_driver.host_pool import HostPool, PoolStatus, unknown
 from ipam_driver.subnets import must_be_fit
 from model.errors import Conflict, Exhausted
 from model.network import IPAddress, IPNetwork, overlap
 from store.local import AddressRecord, LocalStore, PoolRecord
+
+log = structlog.get_logger("ipam")
 
 GRACE_SECONDS = 60.0
 """How long Docker may take from asking for a pool or address until its network or container shows it: dockerd
@@ -98,14 +102,13 @@ class Ipam:
             raise unknown(subnet)
         self._unanswered.discard(subnet)
         if address is not None and not gateway and address in subnet and not pool.has(address):
-            self._grow(pool, subnet, lambda: self._claims.claim_around(subnet, address))
+            self._grow_around(pool, subnet, address)
         try:
             given = pool.request(address, gateway=gateway)
         except Exhausted:
             if gateway or pool.slices == (subnet,):
                 raise
-            self._grow(pool, subnet, lambda: self._claims.claim_more(subnet, pool.range))
-            given = pool.request(address, gateway=gateway)
+            given = self._grow(pool, subnet)
         return ip_interface((given, subnet.prefixlen))
 
     def release_address(self, subnet: IPNetwork, address: IPAddress) -> None:
@@ -147,6 +150,8 @@ class Ipam:
             self.release_pool(subnet)
         self._release_orphans()
         contested = [text for subnet in self._unpublished() for text in self._adopt(subnet)]
+        for text in contested:
+            log.error("addresses given here are another node's: make the network anew", reason=text)
         return Reconciled(tuple(unused), tuple(freed), tuple(restored), tuple(contested))
 
     def _load(self) -> None:
@@ -167,12 +172,26 @@ class Ipam:
         self._pools = {**self._pools, pool: HostPool(self._local, record, self._clock)}
         return pool
 
-    def _grow(self, pool: HostPool, subnet: IPNetwork, claim: Callable[[], IPNetwork]) -> None:
-        """What was claimed and not written down is given back with the orphans."""
+    def _grow(self, pool: HostPool, subnet: IPNetwork) -> IPAddress:
+        """The next address, from one more slice if need be: who waited may find what another has claimed. What was
+        claimed and not written down is given back with the orphans."""
         with self._making:
-            if self._pools.get(subnet) is not pool:
-                raise unknown(subnet)
-            pool.add(claim())
+            self._must_be_there(pool, subnet)
+            try:
+                return pool.request(None, gateway=False)
+            except Exhausted:
+                pool.add(self._claims.claim_more(subnet, pool.range))
+            return pool.request(None, gateway=False)
+
+    def _grow_around(self, pool: HostPool, subnet: IPNetwork, address: IPAddress) -> None:
+        with self._making:
+            self._must_be_there(pool, subnet)
+            if not pool.has(address):
+                pool.add(self._claims.claim_around(subnet, address))
+
+    def _must_be_there(self, pool: HostPool, subnet: IPNetwork) -> None:
+        if self._pools.get(subnet) is not pool:
+            raise unknown(subnet)
 
     def _is_repetition(self, subnet: IPNetwork, range: IPNetwork | None) -> bool:
         return (
@@ -206,7 +225,12 @@ class Ipam:
             return [subnet]
 
     def _unpublished(self) -> set[IPNetwork]:
-        return set(self._pools) - self._claims.pools()
+        published, held = self._claims.pools(), self._claims.slices()
+        return {
+            subnet
+            for subnet, pool in self._pools.items()
+            if subnet not in published or (self._claims.is_divided and not held.issuperset(pool.slices))
+        }
 
     def _adopt(self, subnet: IPNetwork) -> list[str]:
         """A pool that the cluster's store lost, or that is older than that store."""

@@ -106,10 +106,10 @@ def test_a_denied_packet_costs_no_more_than_the_verdicts(node: Node, lookups: Lo
     assert of_policy(lookups.take()) == VERDICT
 
 
-def test_a_rule_that_denies_the_peer_ends_the_search(node: Node, lookups: Lookups) -> None:
+def test_a_denial_costs_what_a_permission_does(node: Node, lookups: Lookups) -> None:
     node.allow(A, {**OPEN, PolicyKey(Direction.EGRESS, B.identity): DENY})
     assert node.send(A, B.ipv4, tcp(4000, 80, SYN)).reason is DropReason.POLICY_DENY_RULE
-    assert of_policy(lookups.take()) == VERDICT[:2]
+    assert of_policy(lookups.take()) == VERDICT
 
 
 def test_a_flow_is_judged_once_more_for_each_change_of_rules(node: Node, lookups: Lookups) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from datapath import syscall
+from datapath.abi import ABI_VERSION
 from datapath.attach import attach, attached
 from datapath.cleanup import remove_old_pins, remove_pins
 from datapath.codec import encode_long, encode_number
@@ -240,7 +241,7 @@ class TestFileSystem:
         load(root, cache, SMALL, sources=sources)
         other = root.parent / "other"
         other.mkdir()
-        shutil.copytree(root / "1", root / "0", copy_function=lambda old, new: os.link(old, new))
+        shutil.copytree(root / str(ABI_VERSION), root / "0", copy_function=lambda old, new: os.link(old, new))
         assert remove_pins(root) == 2 * (len(sized({})) - 1 + len(PROGRAMS))
         assert not root.exists()
         assert other.exists()
@@ -250,7 +251,7 @@ class TestFileSystem:
         self, root: Path, cache: Path, sources: Path
     ) -> None:
         load(root, cache, SMALL, sources=sources)
-        shutil.copytree(root / "1", root / "0", copy_function=lambda old, new: os.link(old, new))
+        shutil.copytree(root / str(ABI_VERSION), root / "0", copy_function=lambda old, new: os.link(old, new))
         change_verdict(sources, 0)
         load(root, cache, SMALL, sources=sources)
         with netns.entered():
@@ -260,7 +261,10 @@ class TestFileSystem:
             attach(ifindex, *old)
             assert remove_old_pins(root, [ifindex, 999]) == []
             assert (root / "0" / "maps" / "epoch").exists()
-            attach(ifindex, *(open_in(root / "1", name) for name in ("from_container", "to_container")))
+            attach(
+                ifindex,
+                *(open_in(root / str(ABI_VERSION), name) for name in ("from_container", "to_container")),
+            )
             assert remove_old_pins(root, [ifindex, 999]) == ["0"]
             assert attached(ifindex)
         assert not (root / "0").exists()
