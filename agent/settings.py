@@ -176,7 +176,7 @@ def _store(text: str) -> tuple[str, int] | None:
 
 _CONSUL_PORT = 8500
 
-_MANY_HOSTS = "networks over many hosts are not available yet"
+_PLAIN = "traffic between hosts is not encrypted yet"
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -242,7 +242,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CILIATE_UI_ADDR", "off", str, "web UI", "the web UI is not available yet"),
     Setting("CILIATE_PUBLISH_IP", "", _optional_address4, "address that -p binds without one; all if empty"),
     Setting("CILIATE_DNS_UPSTREAM", "", str, "DNS servers", "the DNS proxy is not available yet"),
-    Setting("CILIATE_ENCRYPTION", "off", _choice("off", "wireguard", "strict"), "encryption", _MANY_HOSTS),
+    Setting("CILIATE_ENCRYPTION", "off", _choice("off", "wireguard", "strict"), "encryption", _PLAIN),
     Setting("CILIATE_SERVICE_POOL", "", str, "service addresses", "services are not available yet"),
     Setting("CILIATE_LB_ALGORITHM", "maglev", str, "load balancing", "services are not available yet"),
     Setting("CILIATE_LB_MODE", "snat", str, "load balancing", "services are not available yet"),

@@ -61,9 +61,9 @@ class State:
     selections: Selections = field(default_factory=Selections)
     """Every known identity, and which selector selects it."""
     nodes: Map[str, RemoteNode] = field(default_factory=Map)
+    """The others, by name."""
     names: Map[NameKey, tuple[IPAddress, ...]] = field(default_factory=Map)
     """Of containers on other nodes: where they are, sorted. An address that two nodes give is there twice."""
-    """The others, by name."""
     remote: Map[int, int] = field(default_factory=Map)
     """Identities of other nodes' containers: number -> how many addresses have it."""
     cidrs: CidrIdentities = field(default_factory=CidrIdentities)
