@@ -81,7 +81,8 @@ class HostFacts:
     """The smallest of the uplinks with a default route, or of all if none has one. A VPN beside them makes no
     container's packets smaller: who sends there learns the path's MTU."""
     outer: tuple[IPAddress, ...] = ()
-    """Its addresses on uplinks: what other machines see it as. First those of uplinks with a default route."""
+    """Its addresses on uplinks: what other machines see it as. First those of uplinks with a default route; of one
+    uplink first the one that it sends from."""
 
 
 def classify(

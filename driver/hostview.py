@@ -60,7 +60,8 @@ class HostView:
         self._changed = changed
         self._parser = MarshalRtnl()
         self._links: dict[int, Link] = {}
-        self._addresses: set[Address] = set()
+        self._addresses: dict[Address, None] = {}
+        """In the kernel's order: the first of an interface is the one that it sends from."""
         self._routes: set[Route] = set()
         self._facts: HostFacts | None = None
         self._netlink = Rtnetlink()
@@ -119,7 +120,7 @@ class HostView:
 
     def _read_all(self) -> None:
         # A dump of one kind only: the kernel wants a struct with the family first, 0 for all.
-        self._links, self._addresses, self._routes = {}, set(), set()
+        self._links, self._addresses, self._routes = {}, {}, set()
         for kind, size in ((RTM_GETLINK, 16), (RTM_GETADDR, 8), (RTM_GETROUTE, 12)):
             for whole in self._netlink.dump(HEADER.pack(HEADER.size + size, kind, 0, 0, 0) + bytes(size)):
                 self._apply(HEADER.unpack_from(whole)[1], whole)
@@ -141,7 +142,7 @@ class HostView:
             return False  # a family is given where a bridge speaks of its port
         if kind == RTM_DELLINK:
             self._links.pop(index, None)
-            self._addresses = {address for address in self._addresses if address[0] != index}
+            self._addresses = {address: None for address in self._addresses if address[0] != index}
             self._routes = {route for route in self._routes if route.ifindex != index}
             return known is not None and not known.is_ours
         message = self._parse(whole)
@@ -167,9 +168,9 @@ class HostView:
         text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         address = (message["index"], ip_interface(f"{text}/{message['prefixlen']}"))
         if kind == RTM_NEWADDR:
-            self._addresses.add(address)
+            self._addresses.setdefault(address)
         else:
-            self._addresses.discard(address)
+            self._addresses.pop(address, None)
         return True
 
     def _apply_route(self, kind: int, whole: bytes) -> bool:

@@ -86,6 +86,22 @@ def test_routes_to_other_nodes_containers_are_no_networks_of_the_host() -> None:
 
 
 @in_own_netns
+def test_other_machines_see_the_address_that_the_host_sends_from_first() -> None:
+    """Not one that a daemon moves from host to host."""
+    World()
+    watch = Watch()
+    first = ip_network(HOST4).network_address
+    for last in range(100, 108):
+        run("ip", "address", "add", f"192.0.2.{last}/32", "dev", "eth0")
+    facts = watch.until(lambda facts: len(facts.outer) >= 9)
+    assert facts.outer[0] == first
+    watch.view.close()
+    again = Watch()
+    assert again.view.facts.outer[0] == first
+    again.view.close()
+
+
+@in_own_netns
 def test_an_uplink_that_moves() -> None:
     World()
     watch = Watch()

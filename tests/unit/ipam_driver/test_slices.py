@@ -13,6 +13,7 @@ from ipam_driver.ipam import Ipam
 from ipam_driver.slices import slice_length, slices_of
 from model.errors import Conflict, Exhausted
 from model.network import IPNetwork
+from store.keys import Keys
 from store.kv import Delete
 from store.memory import MemoryStore
 
@@ -149,3 +150,35 @@ def test_a_store_that_lost_everything_is_told_again(two: tuple[Any, Any], new_ho
         host.cluster.transact([Delete(entry.key)])
     assert not ipam.reconcile({NET: []}).contested
     assert host.held() == held
+
+
+def test_many_who_find_a_slice_full_at_once_get_one_more_between_them(two: tuple[Any, Any]) -> None:
+    host, _ = two
+    ipam = made(host)
+    for _ in range(30):
+        address(ipam)
+    with ThreadPoolExecutor(8) as threads:
+        given = list(threads.map(lambda _: address(ipam), range(8)))
+    assert len(set(given)) == 8
+    assert len(host.claims().slices()) == 2
+
+
+def test_many_who_ask_for_addresses_of_one_slice_at_once_get_them(two: tuple[Any, Any]) -> None:
+    host, _ = two
+    ipam = made(host)
+    wanted = [f"10.50.0.{last}" for last in range(100, 108)]
+    with ThreadPoolExecutor(8) as threads:
+        given = list(threads.map(lambda each: address(ipam, wanted=each), wanted))
+    assert given == [f"{each}/24" for each in wanted]
+
+
+def test_a_slice_that_the_store_lost_is_claimed_again(two: tuple[Any, Any]) -> None:
+    host, other = two
+    ipam = made(host)
+    (slice,) = host.claims().slices()
+    host.cluster.transact([Delete(Keys().slice(slice))])
+    assert not ipam.reconcile({NET: []}).contested
+    assert host.claims().slices() == {slice}
+    host.cluster.transact([Delete(Keys().slice(slice))])
+    made(other)
+    assert "which node n2 holds" in ipam.reconcile({NET: []}).contested[0]
