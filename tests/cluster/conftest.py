@@ -12,6 +12,7 @@ import pytest
 from tests.cluster.harness.bed import Bed
 from tests.cluster.harness.node import Node
 from tests.docker.harness.lending import engine, left_behind, pytest_runtest_makereport, watch
+from tests.docker.harness.sandbox import wait_until
 
 __all__ = ["pytest_runtest_makereport"]
 
@@ -31,5 +32,9 @@ def bed(request: pytest.FixtureRequest, shared_bed: Bed) -> Iterator[Bed]:
     yield shared_bed
     shared_bed.heal()
     shared_bed.each(Node.empty)
-    left = shared_bed.each(lambda node: left_behind(node, before[node]))
-    assert not any(left), f"left on the hosts: {left}"
+    # What a host gives back the others hear of a moment later.
+    wait_until(
+        lambda: not any(shared_bed.each(lambda node: left_behind(node, before[node]))),
+        "nothing is left",
+        15.0,
+    )

@@ -48,10 +48,9 @@ def test_who_interrupts_the_start_leaves_nothing(tmp_path: Path) -> None:
         play("up", folder), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     pid = folder / "keeper.pid"
-    wait_until(
-        lambda: pid.exists() and pid.read_text() and len(sandboxes(folder)) > 1, "hosts are being made"
-    )
+    wait_until(lambda: pid.exists() and pid.read_text(), "the keeper runs", pause=0.01)
     made = Path(tempfile.gettempdir()), f"ct-{pid.read_text()}-*"
+    wait_until(lambda: len(list(made[0].glob(made[1]))) > 2, "hosts are being made", pause=0.01)
     starting.send_signal(signal.SIGINT)
     starting.communicate(timeout=60)
     assert starting.returncode != 0

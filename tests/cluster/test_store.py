@@ -18,7 +18,7 @@ LAYOUT = (
     rf"nodes/{NODE}",
     rf"sessions/{NODE}",
     rf"ips/{NODE}/{ADDRESS}",
-    r"networks/shop",
+    r"networks/[\w.-]+",
     rf"pools/{NODE}/{ADDRESS}",
     rf"slices/{ADDRESS}",
     r"policies/[\w.-]+",
