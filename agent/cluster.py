@@ -22,7 +22,7 @@ from driver.links import Links
 from driver.nft import Nft
 from driver.overlay import Overlay
 from driver.tunnels import Tunnels
-from model.network import IPNetwork
+from model.network import IPNetwork, by_address
 from store.keys import Keys
 from store.kv import KeyValueStore
 from store.peers import PeerStore
@@ -76,7 +76,7 @@ class Cluster:
                     "left_seconds": round(left.get(name, 0.0), 1),
                     "addresses": [str(address) for address in node.addresses],
                     "tunnel": str(node.tunnel or ""),
-                    "slices": [str(slice) for slice in sorted(node.slices, key=_order)],
+                    "slices": [str(slice) for slice in sorted(node.slices, key=by_address)],
                     "containers": len(node.ips),
                 }
             )
@@ -124,7 +124,3 @@ def make_overlay(
         tunnels.close()
 
     return Overlay(tunnels, nft, acceptance, programs.attach, programs.attached, datapath.set_node), close
-
-
-def _order(prefix: IPNetwork) -> tuple[int, int, int]:
-    return prefix.version, int(prefix.network_address), prefix.prefixlen

@@ -19,10 +19,11 @@ from immutables import Map
 from agent.events import Event, PeerChange, PeersChanged, PeersSynced
 from agent.loop import Loop
 from agent.state import RemoteNode, State
+from agent.trouble import log_trouble
 from model.errors import CiliateError, Unavailable, Unsupported
 from model.identity import is_cluster
 from model.labels import Labels
-from model.network import IPNetwork
+from model.network import IPNetwork, begins_in
 from store.keys import HOLDER, IDENTITY, IP, NODE, IPRecord, Keys, NodeRecord
 from store.kv import Changed, Entry, KeyValueStore, Removed, Resynced
 from store.peers import PeerRecord, PeerStore
@@ -247,7 +248,7 @@ class Peers:
             prefix = _whole_address(entry.key[start:])
             if record is None or prefix is None:
                 continue
-            if any(prefix.version == slice.version and prefix.network_address in slice for slice in slices):
+            if begins_in(prefix, slices):
                 found[prefix] = record
             else:
                 log.warning("an address is not of its node's slices", node=name, address=str(prefix))
@@ -336,12 +337,7 @@ class Peers:
         text = f"what other nodes have told is not in force: {error}"
         if text != self._problem:
             self._problem = text
-            if self._store.health().problem:
-                return  # which it has said itself
-            if isinstance(error, CiliateError):
-                log.warning("other nodes are not heard", error=str(error))
-            else:
-                log.exception("other nodes are not heard")
+            log_trouble(log, "other nodes are not heard", error, self._store)
 
 
 def remembered_peers(last: PeerStore, node: str) -> PeersSynced | None:
@@ -394,8 +390,4 @@ def _container(name: str, entry: Entry) -> IPRecord | None:
 
 
 def _within(ips: Mapping[IPNetwork, IPRecord], slices: Collection[IPNetwork]) -> dict[IPNetwork, IPRecord]:
-    return {
-        prefix: record
-        for prefix, record in ips.items()
-        if any(prefix.version == slice.version and prefix.network_address in slice for slice in slices)
-    }
+    return {prefix: record for prefix, record in ips.items() if begins_in(prefix, slices)}

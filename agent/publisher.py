@@ -18,11 +18,11 @@ from agent.events import Event
 from agent.loop import Loop
 from agent.naming import spans
 from agent.state import State
+from agent.trouble import log_trouble
 from driver.hostfacts import HostFacts
 from model.endpoint import Endpoint
-from model.errors import CiliateError
 from model.identity import is_cluster
-from model.network import ELSEWHERE, LOCAL_FIRST_NUMBER, IPAddress, IPNetwork, Network
+from model.network import ELSEWHERE, LOCAL_FIRST_NUMBER, IPAddress, IPNetwork, Network, begins_in, by_address
 from store.keys import IP, NODE, IPRecord, Keys, NodeRecord
 from store.kv import MAX_OPERATIONS, Delete, KeyValueStore, Op, Set
 
@@ -181,7 +181,7 @@ class Publisher:
         return (
             None
             if found is None
-            else NodeRecord(found[1], found[0], tuple(sorted(self._slices(), key=_order)))
+            else NodeRecord(found[1], found[0], tuple(sorted(self._slices(), key=by_address)))
         )
 
     def _wanted(self, state: State) -> Told:
@@ -210,21 +210,14 @@ class Publisher:
         return {
             self._keys.ip(self._node, prefix): value
             for prefix in endpoint.prefixes
-            if any(
-                prefix.version == slice.version and prefix.network_address in slice for slice in self._held
-            )
+            if begins_in(prefix, self._held)
         }
 
     def _tell(self, error: Exception) -> None:
         text = f"other nodes are not told of the newest containers here: {error}"
         if text != self._problem:
             self._problem = text
-            if self._store.health().problem:
-                return  # which it has said itself
-            if isinstance(error, CiliateError):
-                log.warning("not published", error=str(error))
-            else:
-                log.exception("not published")
+            log_trouble(log, "not published", error, self._store)
 
 
 def outer_addresses(
@@ -238,7 +231,3 @@ def outer_addresses(
 
 def number_for_others(network: Network) -> int:
     return network.number if network.number < LOCAL_FIRST_NUMBER else ELSEWHERE
-
-
-def _order(prefix: IPNetwork) -> tuple[int, int, int]:
-    return prefix.version, int(prefix.network_address), prefix.prefixlen

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from agent.views import View
 from model.flow import Direction
-from model.network import IPNetwork, overlap
+from model.network import IPNetwork, by_address, overlap
 from policy.rule import Element, Rule
 from policy.selector import CidrSelector, Entity, EntitySelector, Selector, covers
 
@@ -65,8 +65,6 @@ def _warning(direction: Direction, prefixes: Collection[IPNetwork], missed: Coll
 
 
 def _some(prefixes: Collection[IPNetwork]) -> str:
-    texts = [
-        str(prefix) for prefix in sorted(prefixes, key=lambda one: (one.version, int(one.network_address)))
-    ]
+    texts = [str(prefix) for prefix in sorted(prefixes, key=by_address)]
     more = f" and {len(texts) - _MOST} more" if len(texts) > _MOST else ""
     return ", ".join(texts[:_MOST]) + more

@@ -10,7 +10,7 @@ from immutables import Map
 from model.errors import Exhausted
 from model.identity import LOCAL_FIRST, LOCAL_LAST, Reserved
 from model.labels import Label, Labels
-from model.network import IPNetwork
+from model.network import IPNetwork, by_address
 
 WORLDS = {4: Reserved.WORLD_IPV4, 6: Reserved.WORLD_IPV6}
 """By IP version."""
@@ -39,7 +39,7 @@ class CidrIdentities:
         chosen = {prefix for prefix in wanted if prefix.prefixlen}
         kept = {prefix: number for prefix, number in self.numbers.items() if prefix in chosen}
         removed = {number: prefix for prefix, number in self.numbers.items() if prefix not in chosen}
-        new = sorted(chosen - kept.keys(), key=_order)
+        new = sorted(chosen - kept.keys(), key=by_address)
         if len(self.numbers) + len(new) > LOCAL_LAST - LOCAL_FIRST:
             raise Exhausted(f"no identity is left for {len(chosen)} prefixes", hint="name wider prefixes")
         taken = set(self.numbers.values())
@@ -59,10 +59,6 @@ class CidrIdentities:
 
     def items(self) -> Iterable[tuple[IPNetwork, int]]:
         return self.numbers.items()
-
-
-def _order(prefix: IPNetwork) -> tuple[int, int, int]:
-    return prefix.version, int(prefix.network_address), prefix.prefixlen
 
 
 def _next(number: int) -> int:

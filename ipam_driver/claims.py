@@ -13,7 +13,7 @@ from ipaddress import ip_network
 
 from ipam_driver.slices import holder_of, slice_length, slices_around, slices_of
 from model.errors import Conflict, Exhausted, Unavailable
-from model.network import IPAddress, IPNetwork, overlap
+from model.network import IPAddress, IPNetwork, by_address, overlap
 from store.keys import HOLDER, MARK, Keys
 from store.kv import MAX_OPERATIONS, Delete, KeyValueStore, Op, Set
 
@@ -136,7 +136,7 @@ class Claims:
         return {slice for slice, node in self._slices().items() if node == self._node}
 
     def _own_slices(self, pool: IPNetwork) -> tuple[IPNetwork, ...]:
-        return tuple(sorted((slice for slice in self.slices() if overlap(slice, pool)), key=_order))
+        return tuple(sorted((slice for slice in self.slices() if overlap(slice, pool)), key=by_address))
 
     def _cluster_pool(self, version: int) -> ClusterPool | None:
         return next((cluster for cluster in self._pools if cluster.pool.version == version), None)
@@ -232,7 +232,3 @@ def _first_free(slices: Iterator[IPNetwork], held: Slices, refuse: Refuse) -> IP
         if len(refusals) == _REFUSALS:
             break
     return f"; {len(refusals)} are in the way of others, the last: {refusals[-1]}" if refusals else ""
-
-
-def _order(network: IPNetwork) -> tuple[int, int]:
-    return network.version, int(network.network_address)

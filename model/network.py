@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -29,6 +30,16 @@ ELSEWHERE = 0xFFFFFFFF
 def overlap(one: IPNetwork, other: IPNetwork) -> bool:
     """Whether they have an address in common. Prefixes of different families never have."""
     return one.version == other.version and one.overlaps(other)
+
+
+def begins_in(prefix: IPNetwork, parts: Iterable[IPNetwork]) -> bool:
+    """Whether one of the parts has its first address, which of a whole address is the only one."""
+    return any(prefix.version == part.version and prefix.network_address in part for part in parts)
+
+
+def by_address(prefix: IPNetwork) -> tuple[int, int, int]:
+    """A key to sort by: IPv4 first, and of two that begin alike the wider one."""
+    return prefix.version, int(prefix.network_address), prefix.prefixlen
 
 
 @dataclass(frozen=True, slots=True)
